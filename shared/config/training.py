@@ -1,0 +1,106 @@
+"""The model and how it is trained.  Changing these changes quality, never the guarantee."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.config.base import Settings
+
+
+class ModelSettings(Settings):
+    """The shared interest model.
+
+    Args:
+        encoder: "embedded" (all-MiniLM-L6-v2), a Hugging Face id, or a folder.
+        pooling: how token states become one vector; "auto" is mean for BERT-like models and
+            last-token for GPT-like ones.
+        max_tokens: item texts are cut to this many tokens.
+        history_length: most recent events the model reads.
+        decay: weight of an event relative to the one after it, in (0, 1].
+        slow_decays: further speeds at which the adapter reads the history.
+        rank: inputs of the adapter; 192 at width 384 is 147,456 bytes an update (float16).
+        context: how many of them tell the platform's place among the catalogues.
+    """
+
+    encoder: str = "embedded"
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    max_tokens: int = Field(default=64, ge=4, le=512)
+    history_length: int = Field(default=50, ge=1, le=1000)
+    decay: float = Field(default=0.6, gt=0, le=1)
+    slow_decays: tuple[float, ...] = ()
+    rank: int = Field(default=192, ge=1)
+    context: int = Field(default=8, ge=0)
+
+    def constants(self) -> dict[str, int | float | str]:
+        """What both sides must agree on about the model, as scalars of a train request."""
+        return {
+            "model.history_length": self.history_length,
+            "model.decay": self.decay,
+            "model.slow_decays": ",".join(f"{decay:g}" for decay in self.slow_decays),
+            "model.rank": self.rank,
+            "model.context": self.context,
+        }
+
+
+class TrainingSettings(Settings):
+    """Local training on a platform, all of it public constants.
+
+    The loss is quadratic and its gradient is averaged over thousands of users, so the steps are
+    few and long.  See docs/decisions/0004-few-large-private-steps.md.
+
+    Args:
+        rounds: federation rounds.
+        learning_rate: of a platform's SGD; None is 0.0075 for every declared user of the
+            federation, at most 250: the noise in a mean gradient falls with the users.
+        targets_per_user: most positions of a history that are predicted in a step.
+        unobserved_weight: how strongly an interest is kept away from items in general.
+    """
+
+    rounds: int = Field(default=16, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    targets_per_user: int = Field(default=4, ge=1)
+    unobserved_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+
+    def rate(self, population: int) -> float:
+        """The learning rate for a federation of `population` declared users in all."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return min(250.0, 0.0075 * population)
+
+
+class ServerSettings(Settings):
+    """The coordinator's side of training.
+
+    Args:
+        optimiser: how the mean update is applied.
+        learning_rate, momentum, second_momentum: of the server optimiser.
+        min_platforms: a round with fewer answers is retried; None means all of them.
+        round_timeout_s: how long to wait for answers.
+        max_attempts: how often a round without quorum is retried before the run stops, resumable.
+        max_update_norm: an update with a larger L2 norm is rejected.
+    """
+
+    optimiser: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    learning_rate: float = Field(default=1.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    second_momentum: float = Field(default=0.99, ge=0, lt=1)
+    min_platforms: int | None = Field(default=None, ge=1)
+    round_timeout_s: float = Field(default=3600.0, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    max_update_norm: float = Field(default=1000.0, gt=0)
+
+
+class SpeedSettings(Settings):
+    """Memory against time.  None of these may change a result beyond rounding.
+
+    Args:
+        threads: torch threads; None leaves torch's choice.
+        encode_batch: texts encoded at once.
+        train_batch: users whose per-user gradients are held in memory at once.
+        score_batch: users scored at once in evaluation.
+    """
+
+    threads: int | None = Field(default=None, ge=1)
+    encode_batch: int = Field(default=128, ge=1)
+    train_batch: int = Field(default=256, ge=1)
+    score_batch: int = Field(default=512, ge=1)
