@@ -1,0 +1,1 @@
+"""One platform: its data, its policy, its training and its recommendations."""

@@ -1,0 +1,134 @@
+"""Which categories and title phrases tell some items from the rest of a catalogue.
+
+A name is good when it is frequent in the group and rare in the catalogue (tf-idf), and honest when
+it covers enough of the group.  No stop-word lists: what is common in the catalogue is common,
+in any language.  Shapes: V items, R items of a group.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalogue import Catalogue
+
+_TOKEN = re.compile(r"\w(?:[\w'’-]*\w)?")
+_LONGEST_PHRASE = 4
+_LONGER_IS_CLEARER = 0.15  # added to the score per further word: "Call of Duty", not "Duty"
+_EDGE_RARITY = log(20)  # a phrase neither begins nor ends with a word of every 20th title
+_CATEGORY_SCORE = log(1.5)  # a category that two in three items have says nothing
+_COVERAGE = 0.5  # share of the group that a name must cover, if any name does
+_NEAR_COVERAGE = 0.2  # share of the neighbours that must have a phrase of only one item
+
+
+class CatalogueWords:
+    """Frequencies of categories and title phrases: built once per catalogue, used per user."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.titles = catalogue.titles
+        self._paths = catalogue.categories
+        self._category_count = Counter(name for path in self._paths for name in set(path))
+        self._categorised = sum(1 for path in self._paths if path)
+
+    def categories(self, row: int) -> tuple[str, ...]:
+        """The distinct category names of an item, outermost first."""
+        return tuple(dict.fromkeys(self._paths[row]))
+
+    def category_rarity(self, name: str) -> float:
+        """log(items with any category / items with this one): 0 for one that all of them have."""
+        return log(self._categorised / self._category_count[name])
+
+    def category_label(self, rows: NDArray[np.integer], parts: NDArray[np.float64]) -> str | None:
+        """The category that best names (R,) items whose `parts` sum to 1; None if none does."""
+        covered: defaultdict[str, float] = defaultdict(float)
+        for row, part in zip(rows, parts, strict=True):
+            for name in self.categories(int(row)):
+                covered[name] += float(part)
+        score = {name: share * self.category_rarity(name) for name, share in covered.items()}
+        wide = {name: score[name] for name in score if covered[name] >= _COVERAGE - 1e-9}
+        for candidates in (wide, score):
+            best = min(candidates, key=lambda name: (-candidates[name], name), default=None)
+            if best is not None and candidates[best] >= _CATEGORY_SCORE:
+                return best
+        return None
+
+    def phrase_label(
+        self, rows: NDArray[np.integer], parts: NDArray[np.float64], near: NDArray[np.integer]
+    ) -> str | None:
+        """The phrase of up to 4 words that best names the items; None if none covers enough.
+
+        Args:
+            rows: (R,) the group's items.
+            parts: (R,) their weights, summing to 1.
+            near: catalogue items like them: a phrase that only one item of the group has must be
+                theirs too, or a single item would be named by any odd word of its title.
+        """
+        covered: defaultdict[str, float] = defaultdict(float)
+        around: defaultdict[str, float] = defaultdict(float)
+        support: Counter[str] = Counter()
+        written: dict[str, str] = {}
+        for row, part in zip(rows, parts, strict=True):
+            for phrase, text in self._phrases(int(row)).items():
+                covered[phrase] += float(part)
+                support[phrase] += 1
+                written.setdefault(phrase, text)
+        for row in near:
+            for phrase in self._phrases(int(row)):
+                around[phrase] += 1 / len(near)
+        score = {
+            phrase: (share + around[phrase]) * self._phrase_rarity(phrase) * _clarity(phrase)
+            for phrase, share in covered.items()
+            if share >= _COVERAGE - 1e-9
+            and (support[phrase] > 1 or around[phrase] >= _NEAR_COVERAGE - 1e-9)
+        }
+        best = min(score, key=lambda phrase: (-score[phrase], -len(phrase), phrase), default=None)
+        return None if best is None else written[best]
+
+    @cached_property
+    def _phrase_count(self) -> Counter[str]:
+        """Titles per phrase, for phrases of at least two titles."""
+        count: Counter[str] = Counter()
+        for title in self.titles:
+            count.update({phrase for phrase, _ in _spans(title)})
+        return Counter({phrase: n for phrase, n in count.items() if n > 1})
+
+    def _phrase_rarity(self, phrase: str) -> float:
+        return log(len(self.titles) / self._phrase_count[phrase])
+
+    def _phrases(self, row: int) -> dict[str, str]:
+        """Phrase -> as written, for the phrases of a title that could name a group."""
+        found: dict[str, str] = {}
+        for phrase, text in _spans(self.titles[row]):
+            words = phrase.split(" ")
+            edges = (words[0], words[-1])
+            named = any(character.isalpha() for character in phrase)
+            if (
+                self._phrase_count[phrase] > 1
+                and named
+                and all(self._edge_fits(word) for word in edges)
+            ):
+                found.setdefault(phrase, text)
+        return found
+
+    def _edge_fits(self, word: str) -> bool:
+        count = max(1, self._phrase_count[word])
+        return word.isdigit() or log(len(self.titles) / count) >= _EDGE_RARITY
+
+
+def _clarity(phrase: str) -> float:
+    return 1.0 + _LONGER_IS_CLEARER * phrase.count(" ")
+
+
+def _spans(title: str) -> Iterator[tuple[str, str]]:
+    """Every run of 1 to 4 words: (lower case with plain apostrophes, as written)."""
+    tokens = list(_TOKEN.finditer(title))
+    for first in range(len(tokens)):
+        for last in range(first, min(first + _LONGEST_PHRASE, len(tokens))):
+            phrase = " ".join(
+                token.group().lower().replace("’", "'") for token in tokens[first : last + 1]
+            )
+            yield phrase, title[tokens[first].start() : tokens[last].end()]

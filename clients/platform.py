@@ -1,0 +1,333 @@
+"""One platform's private folder: what its client trains on, and what it has spent.
+
+    folder/
+    ├── platform.json         name, population, privacy promise, settings
+    ├── catalogue.json        public items
+    ├── vectors.npy           (V, D) float32 text vectors, not whitened
+    ├── sequences.npz         training histories under pseudonyms
+    ├── secrets/              the round's secret; those of earlier rounds are removed
+    ├── policy.json           what the partner permits (optional)
+    └── ledger -> see `ledger`  the write-ahead record of spending
+
+Only `moments` and `train` produce something that leaves.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clients.policy import Policy
+from shared.adapters import Adapter
+from shared.catalogue import Catalogue
+from shared.config.base import Settings
+from shared.config.privacy import PrivacySettings
+from shared.config.training import ModelSettings, TrainingSettings
+from shared.errors import ConfigError, PolicyRefusal, ProtocolError, RunError
+from shared.events import Sequences
+from shared.files import replacing, write_json
+from shared.model import InterestModel
+from shared.privacy.accountant import calibrate
+from shared.privacy.ledger import Ledger
+from shared.privacy.randomness import Randomness, StoredSecrets, UnsafeSeed
+from shared.protocol import TrainReply, TrainRequest
+from shared.training import Ground, LocalPlan, local_round
+from shared.whitening import CatalogueMoments, Whitening, moments
+
+_TRAINING = ("learning_rate", "targets_per_user", "unobserved_weight")
+
+
+class PlatformRecord(Settings):
+    """`platform.json`: what the platform has agreed to and published about itself.
+
+    Args:
+        name, kind: for people.
+        population: declared public number of users.
+        epsilon, delta: the promise to its users for the whole run; epsilon may be infinite.
+        noise_multiplier: of every step; 0 without privacy.
+        steps: DP-SGD steps the promise was calibrated for.
+        sample_rate, clip_norm: what it was calibrated with.
+        model: the base model's settings.
+        ledger: path of the ledger, relative to the folder.
+        micro_batch: users whose gradients are in memory at once.
+        unsafe_seed: makes all randomness repeatable; for tests and seeded simulations only.
+    """
+
+    name: str
+    kind: str
+    population: int
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    steps: int
+    sample_rate: float
+    clip_norm: float
+    model: ModelSettings
+    ledger: str = "ledger.jsonl"
+    micro_batch: int = 256
+    unsafe_seed: int | None = None
+
+    @property
+    def private(self) -> bool:
+        """Whether there is a guarantee."""
+        return bool(np.isfinite(self.epsilon))
+
+
+def promise(privacy: PrivacySettings, population: int, rounds: int) -> tuple[float, float]:
+    """(delta, noise_multiplier) for a platform of `population` users over a whole run.
+
+    Raises:
+        AccountantError: no noise multiplier reaches the budget.
+    """
+    delta = privacy.delta_for(population)
+    if not privacy.private:
+        return delta, 0.0
+    steps = rounds * privacy.steps_per_round
+    return delta, calibrate(privacy.epsilon, delta, privacy.sample_rate, steps)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One platform, opened.
+
+    Args:
+        folder: see the module.
+        record: `platform.json`.
+    """
+
+    folder: Path
+    record: PlatformRecord
+
+    @classmethod
+    def open(cls, folder: Path) -> "Platform":
+        """Open a platform's folder.
+
+        Raises:
+            RunError: it is no platform's folder.
+        """
+        path = folder / "platform.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values["epsilon"] = float(values["epsilon"])  # JSON has no infinity: "inf"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                expected="a platform's folder with platform.json",
+                got=type(error).__name__,
+                where=str(path),
+            ) from error
+        return cls(folder, PlatformRecord.load(values, where=str(path)))
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        record: PlatformRecord,
+        catalogue: Catalogue,
+        vectors: NDArray[np.float32],
+        sequences: Sequences,
+    ) -> "Platform":
+        """Write a platform's folder; `platform.json` last, so that a half-made one is none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        with replacing(folder / "vectors.npy") as temporary, open(temporary, "wb") as file:
+            np.save(file, vectors)
+        with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file,
+                users=np.array(sequences.users, dtype=np.str_),
+                items=sequences.items,
+                offsets=sequences.offsets,
+            )
+        write_json(
+            folder / "catalogue.json",
+            {
+                "ids": catalogue.ids,
+                "texts": catalogue.texts,
+                "titles": catalogue.titles,
+                "categories": catalogue.categories,
+            },
+        )
+        values = record.model_dump(mode="json")
+        values["epsilon"] = record.epsilon if record.private else "inf"
+        write_json(folder / "platform.json", values)
+        return cls.open(folder)
+
+    @property
+    def name(self) -> str:
+        """The platform's name in the federation."""
+        return self.record.name
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The public items."""
+        found = json.loads((self.folder / "catalogue.json").read_text(encoding="utf-8"))
+        return Catalogue(
+            ids=tuple(found["ids"]),
+            texts=tuple(found["texts"]),
+            titles=tuple(found["titles"]),
+            categories=tuple(tuple(path) for path in found["categories"]),
+        )
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """(V, D) text vectors, as encoded."""
+        found: NDArray[np.float32] = np.load(self.folder / "vectors.npy", allow_pickle=False)
+        return found
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """Training histories."""
+        with np.load(self.folder / "sequences.npz", allow_pickle=False) as found:
+            return Sequences(
+                users=tuple(found["users"].tolist()),
+                items=found["items"],
+                offsets=found["offsets"],
+            )
+
+    @cached_property
+    def _moments(self) -> CatalogueMoments:
+        return moments(self.vectors)
+
+    def moments(self) -> CatalogueMoments:
+        """Statistics of the public catalogue: what the shared whitening is fitted on."""
+        return self._moments
+
+    def ground(self, whitening: Whitening) -> Ground:
+        """The public side of training: item vectors and the platform's place."""
+        own = self.moments()
+        items = whitening.local(own).items(self.vectors)
+        place = whitening.place(own, self.record.model.context)
+        return Ground(torch.from_numpy(items), torch.from_numpy(place))
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the spending is recorded."""
+        return (self.folder / self.record.ledger).resolve()
+
+    @property
+    def _randomness(self) -> Randomness:
+        if self.record.unsafe_seed is not None:
+            return UnsafeSeed(self.record.unsafe_seed)
+        return StoredSecrets(self.folder / "secrets")
+
+    def train(self, request: TrainRequest) -> TrainReply:
+        """Answer a round: check, charge, train.
+
+        Nothing is computed on private data before its charge is on disk.
+
+        Raises:
+            PolicyRefusal: the request asks for more than was promised.
+            ProtocolError: a constant of the request, or its whitening, is missing or bad.
+            BudgetExhausted: the promise does not cover it.
+            AdapterError: the adapter does not fit the base model.
+        """
+        record = self.record
+        Policy.read(self.folder).check(
+            request, epsilon=record.epsilon, noise_multiplier=record.noise_multiplier
+        )
+        plan = self._plan(request)
+        model = InterestModel(record.model, self.vectors.shape[1]).load(request.adapter)
+        ground = self.ground(Whitening.from_arrays(request.base))
+        randomness = self._randomness
+        secret = randomness.open(
+            platform=self.name,
+            round=request.round,
+            request=request.digest,
+            data=self._data_digest(),
+        )
+        if plan.private:
+            with Ledger.open(
+                self.ledger_path, platform=self.name, epsilon=record.epsilon, delta=record.delta
+            ) as ledger:
+                ledger.charge_many(
+                    request.round,
+                    range(plan.steps),
+                    secret.charge_key,
+                    plan.sample_rate,
+                    plan.noise_multiplier,
+                )
+        # Who asks for this round has done with the earlier ones.  Not sooner: a round that cannot
+        # be paid for must not cost the last one its free replay.
+        randomness.forget_before(request.round)
+        update: Adapter = local_round(model, ground, self.sequences, plan, secret)
+        return TrainReply(
+            platform=self.name,
+            round=request.round,
+            request_digest=request.digest,
+            update=update,
+            constants={
+                "steps": plan.steps,
+                "noise_multiplier": plan.noise_multiplier,
+                "clip_norm": plan.clip_norm,
+                "sample_rate": plan.sample_rate,
+            },
+        )
+
+    def _plan(self, request: TrainRequest) -> LocalPlan:
+        """The request's settings, held against what this platform calibrated its noise for."""
+        asked, record = request.settings, self.record
+        for name, own in (
+            ("sample_rate", record.sample_rate),
+            ("clip_norm", record.clip_norm),
+            ("private", record.private),
+            *record.model.constants().items(),
+        ):
+            if asked.get(name) != own:
+                raise PolicyRefusal(
+                    expected=f"{name} = {own}",
+                    got=f"{asked.get(name)}",
+                    where="train request",
+                    remedy="The platform's promise was made for other settings.",
+                )
+        try:
+            steps = int(asked["steps"])
+            # Checked here, because a round that fails later has been paid for already.
+            training = TrainingSettings.load(
+                {name: asked[name] for name in _TRAINING}, where="train request"
+            )
+            return LocalPlan(
+                steps=steps,
+                learning_rate=training.rate(0),
+                targets_per_user=training.targets_per_user,
+                unobserved_weight=training.unobserved_weight,
+                sample_rate=record.sample_rate,
+                clip_norm=record.clip_norm,
+                noise_multiplier=record.noise_multiplier,
+                population=record.population,
+                private=record.private,
+                micro_batch=record.micro_batch,
+            )
+        except ConfigError as error:  # the coordinator's mistake, and it may know which
+            raise ProtocolError(
+                expected=error.expected, got=error.got, where=error.where, remedy=error.remedy
+            ) from error
+        except (KeyError, ValueError) as error:
+            raise ProtocolError(
+                expected="every training constant",
+                got=f"none or a bad {error}",
+                where="train request",
+            ) from error
+
+    def _data_digest(self) -> str:
+        """All of the platform's own that an answer depends on; see `shared.privacy.randomness`.
+
+        The public side is in it: two answers on other item vectors under one noise would show
+        their difference bare, just as two answers on other events.
+        """
+        sequences = self.sequences
+        digest = hashlib.sha256()
+        for content in (
+            self.record.model_dump_json().encode(),
+            json.dumps(sequences.users).encode(),
+            sequences.items.tobytes(),
+            sequences.offsets.tobytes(),
+            self.vectors.tobytes(),
+        ):
+            digest.update(len(content).to_bytes(8, "little"))
+            digest.update(content)
+        return digest.hexdigest()

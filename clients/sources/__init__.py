@@ -1,0 +1,1 @@
+"""A platform's own files and tables, read into items and user sequences."""
