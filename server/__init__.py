@@ -1,0 +1,1 @@
+"""The coordinator: roll call, rounds, checks, aggregation, checkpoints and the log."""

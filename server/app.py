@@ -1,0 +1,109 @@
+"""The coordinator's Flower ServerApp: wiring only.
+
+Reads the run folder named by `run-folder` in the run config; `federation.json` in it holds the
+federation's settings.  Run by `flwr run` and by the simulation's engines alike.
+"""
+
+import json
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from server.strategy import InterestStrategy
+from shared.config.federation import FederationSettings
+from shared.errors import ConfigError, RunError
+from shared.files import sha256
+from shared.records import Scalar
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train in the run folder, from its newest checkpoint to the last round."""
+    folder = context.run_config.get("run-folder")
+    if not (isinstance(folder, str) and folder):
+        raise ConfigError(
+            expected="`run-folder` in the run config",
+            got="none",
+            where="flwr run --run-config",
+            remedy="Start it with --run-config 'run-folder=\"/path/to/run\"'.",
+        )
+    train(Path(folder), grid)
+
+
+def train(folder: Path, grid: Grid) -> None:
+    """Train the federation of `folder` over `grid`.
+
+    Raises:
+        RunError: there is no federation in `folder`, or what lies there cannot be resumed.
+        QuorumError: too few platforms answered; the run can be resumed.
+    """
+    settings = read_settings(folder)
+    strategy = InterestStrategy(
+        settings,
+        folder,
+        constants=public_constants(settings),
+        settings_sha256=settings_sha256(settings),
+    )
+    strategy.summary()
+    strategy.start(
+        grid,
+        strategy.set_up(grid),
+        num_rounds=settings.training.rounds,
+        timeout=settings.server.round_timeout_s,
+    )
+
+
+def read_settings(folder: Path) -> FederationSettings:
+    """The federation of a run folder."""
+    path = folder / "federation.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            expected="a run folder with federation.json",
+            got=f"{type(error).__name__}",
+            where=str(path),
+            remedy="`fedinterest simulate` and `fedinterest-server` make one.",
+        ) from error
+    return FederationSettings.load(values, where=str(path))
+
+
+def public_constants(settings: FederationSettings) -> dict[str, Scalar]:
+    """What every platform is told about how to train.  The noise is the platform's own affair."""
+    model, privacy, training = settings.model, settings.privacy, settings.training
+    population = sum(platform.population or 0 for platform in settings.platforms.values())
+    return {
+        "steps": privacy.steps_per_round,
+        "sample_rate": privacy.sample_rate,
+        "clip_norm": privacy.clip_norm,
+        "private": privacy.private,
+        "total_rounds": training.rounds,
+        "learning_rate": training.rate(population),
+        "targets_per_user": training.targets_per_user,
+        "unobserved_weight": training.unobserved_weight,
+        **model.constants(),
+    }
+
+
+def settings_sha256(settings: FederationSettings) -> str:
+    """Hash of what must not change between a run and its resumption.
+
+    Where data lies, speed, timeouts and the quorum may change; what is learned, how, with whom and
+    under which promise may not.
+    """
+    kept = {
+        "model": settings.model.model_dump(mode="json"),
+        "privacy": settings.privacy.model_dump(mode="json"),
+        "training": settings.training.model_dump(mode="json"),
+        "server": settings.server.model_dump(
+            mode="json", exclude={"min_platforms", "round_timeout_s", "max_attempts"}
+        ),
+        "platforms": {
+            name: platform.model_dump(mode="json", include={"population", "weight"})
+            for name, platform in settings.platforms.items()
+        },
+    }
+    return sha256(json.dumps(kept, sort_keys=True).encode())

@@ -1,0 +1,118 @@
+"""Which node speaks for which platform, learned by asking.
+
+Flower's node ids are random and change when a node restarts; a platform's name does not.  Every
+node is asked for its catalogue's statistics, and its answer says which platform it is.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from shared.errors import ProtocolError
+from shared.protocol import CATALOGUE_QUERY, CatalogueReply, Refusal, kind_of
+from shared.records import size_in_bytes
+
+_POLL_S = 0.5
+_GRACE_S = 60.0  # how long the rest is waited for once there is a quorum
+
+
+@dataclass
+class Roll:
+    """Who is there.
+
+    Args:
+        nodes: platform -> node id.
+        replies: platform -> its catalogue's statistics.
+        uplink_bytes: platform -> size of its answer.
+        problems: what nodes said that cannot be used, for people; platform or node -> reason.
+    """
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    replies: dict[str, CatalogueReply] = field(default_factory=dict)
+    uplink_bytes: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def admit(self, message: Message, platforms: Iterable[str]) -> None:
+        """Take one node's answer, or note why not."""
+        node = message.metadata.src_node_id
+        try:
+            if message.has_error():
+                raise ProtocolError(
+                    expected="an answer", got=f"Flower error {message.error.code}", where="set-up"
+                )
+            if kind_of(message.content) == "refusal":
+                refusal = Refusal.from_records(message.content)
+                self.problems[refusal.platform or f"node {node}"] = tidy(str(refusal))
+                return
+            reply = CatalogueReply.from_records(message.content)
+            if reply.platform not in platforms:
+                raise ProtocolError(
+                    expected=f"one of the platforms {sorted(platforms)}",
+                    got=repr(reply.platform),
+                    where="set-up",
+                )
+            if self.nodes.get(reply.platform, node) != node:
+                raise ProtocolError(
+                    expected=f"one node for {reply.platform}", got="two", where="set-up"
+                )
+            _ = reply.moments  # raises where they cannot be moments
+        except ProtocolError as error:
+            self.problems[f"node {node}"] = tidy(str(error))
+            return
+        self.nodes[reply.platform] = node
+        self.replies[reply.platform] = reply
+        self.uplink_bytes[reply.platform] = size_in_bytes(message.content)
+        self.problems.pop(reply.platform, None)
+
+
+def tidy(text: str, limit: int = 500) -> str:
+    """A stranger's words, fit for a log: printable, on one line, not too long."""
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def call_roll(
+    grid: Grid,
+    platforms: Iterable[str],
+    *,
+    quorum: int,
+    timeout_s: float,
+    known: Roll | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Roll:
+    """Ask every node who it is, until all `platforms` are there or the time is up.
+
+    Once `quorum` of them are there the others are waited for a minute more.  `known` is carried
+    over where its nodes are still connected; a `timeout_s` of 0 asks only who is there now.
+    """
+    names = set(platforms)
+    roll = Roll()
+    asked: set[int] = set()
+    start = clock()
+    while True:
+        present = set(grid.get_node_ids())
+        if known is not None:
+            kept = {name: node for name, node in known.nodes.items() if node in present}
+            roll.nodes |= kept
+            roll.replies |= {name: known.replies[name] for name in kept}
+            roll.uplink_bytes |= {name: known.uplink_bytes[name] for name in kept}
+            asked |= set(kept.values())
+            known = None
+        if fresh := sorted(present - asked):
+            asked |= set(fresh)
+            content = RecordDict({"fedinterest": ConfigRecord({"kind": "catalogue-query"})})
+            patience = max(timeout_s, 1.0)
+            messages = [Message(content, node, CATALOGUE_QUERY, ttl=patience) for node in fresh]
+            answers = list(grid.send_and_receive(messages, timeout=patience))
+            for answer in sorted(answers, key=lambda one: one.metadata.src_node_id):
+                roll.admit(answer, names)
+        waited = clock() - start
+        enough = len(roll.nodes) >= quorum and waited >= _GRACE_S
+        failed = len(asked) >= len(names)  # everybody came, and not everybody could answer
+        if roll.nodes.keys() >= names or enough or failed or waited >= timeout_s:
+            return roll
+        sleep(_POLL_S)
