@@ -1,0 +1,1 @@
+"""The whole federation on one machine: worlds, engines, baselines, evaluation, reports."""

@@ -1,0 +1,1 @@
+"""What the federated model is measured against, one system a file."""

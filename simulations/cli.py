@@ -1,0 +1,251 @@
+"""`fedinterest`: simulate a federation, recommend from it, measure it.
+
+Only what parses arguments is imported at the top: `--help` must be instant.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+
+from shared.errors import ConfigError, FedInterestError
+
+INTERRUPTED = 130
+
+# Plain help: typer with rich loads slowly, and escapes the brackets of "[required]" even when
+# it prints without it.
+typer.core.HAS_RICH = False
+
+app = typer.Typer(
+    name="fedinterest",
+    help="Learn one interest model across platforms, under user-level differential privacy.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(
+    help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(bench, name="bench")
+
+
+class Engine(str, Enum):  # noqa: UP042 - typer shows str-enums best
+    """Who calls the client apps."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+# \b keeps click from filling the lines of a paragraph.
+SIMULATE_EXAMPLES = """\b
+Examples:
+  fedinterest simulate                            five made-up platforms
+  fedinterest simulate storefronts --data DIR     four shops' reviews
+  fedinterest simulate federation.toml --epsilon 3 --out runs/mine
+  fedinterest simulate --out runs/mine --resume   after Ctrl-C or a crash
+"""
+RECOMMEND_EXAMPLES = """\b
+Examples:
+  fedinterest recommend --run runs/demo --platform arcade --user u-17
+  fedinterest recommend --run runs/demo --platform reel \\
+      --history 101 --history "Grandma's Designer (1998)" --explain
+"""
+INIT_EXAMPLE = """\b
+Example:
+  fedinterest init && $EDITOR federation.toml
+"""
+
+
+@app.command(epilog=SIMULATE_EXAMPLES)
+def simulate(
+    recipe: Annotated[
+        str,
+        typer.Argument(show_default=False),
+    ] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the benchmark data [env: FEDINTEREST_DATA].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder [default: runs/RECIPE, the next free one].")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Federation rounds.")] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(help="Budget of every user for the whole run; inf = NOT PRIVATE.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Make everything repeatable, the noise too (unsafe for real users). "
+            "Without it the noise comes from the operating system."
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Who calls the client apps [default: inprocess].", show_default=False),
+    ] = Engine.inprocess,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, quietly.")] = False,
+) -> None:
+    """Train a federation on this machine; show what each platform gained and what it cost.
+
+    RECIPE is demo (the default), storefronts, or the path of a federation.toml.
+    """
+    from simulations.commands import simulate as run
+
+    _guarded(
+        lambda: run(
+            recipe,
+            data=data,
+            out=out,
+            rounds=rounds,
+            epsilon=_epsilon(epsilon),
+            seed=seed,
+            engine=engine.value,
+            resume=resume,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(epilog=RECOMMEND_EXAMPLES)
+def recommend(
+    run: Annotated[Path, typer.Option(help="Run folder of a finished simulation.")],
+    platform: Annotated[str, typer.Option(help="Platform's name.")],
+    user: Annotated[str | None, typer.Option(help="Raw id of one of its users.")] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(help="Item id or exact title, oldest first; give it once for each item."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many [default: 10].", show_default=False)] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what carried each.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Recommend items to a user, or to a history, with the trained model and the local head."""
+
+    def work() -> None:
+        if (user is None) == (not history):
+            raise ConfigError(
+                expected="either --user or --history",
+                got="both" if user is not None else "neither",
+                where="fedinterest recommend",
+            )
+        from rich.console import Console
+
+        from simulations.recommend import recommend as find
+
+        found = find(run, platform, user=user, history=history, k=k, explain=explain)
+        if as_json:
+            print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        else:
+            found.render(Console())
+
+    _guarded(work)
+
+
+@app.command(epilog=INIT_EXAMPLE)
+def init(
+    path: Annotated[Path, typer.Argument(show_default=False)] = Path("federation.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented federation.toml to start from, at PATH [default: federation.toml]."""
+
+    def work() -> None:
+        from simulations.commands import init as write
+
+        write(path, force=force)
+
+    _guarded(work)
+
+
+@bench.command("dp-step")
+def dp_step(
+    steps: Annotated[
+        int, typer.Option(help="Steps of each kind [default: 30].", show_default=False)
+    ] = 30,
+    users: Annotated[
+        int, typer.Option(help="Users in a step [default: 1024].", show_default=False)
+    ] = 1024,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time a private training step against a non-private one, interleaved."""
+
+    def work() -> None:
+        from simulations.bench.dp_step import run_dp_step_bench
+
+        _report(run_dp_step_bench(steps=steps, users=users), as_json)
+
+    _guarded(work)
+
+
+@bench.command("ingest")
+def ingest(
+    events: Annotated[
+        int, typer.Option(help="Events in the log [default: 10000000].", show_default=False)
+    ] = 10_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time the ingestion of a generated, dirty log, and its memory."""
+
+    def work() -> None:
+        from simulations.bench.ingest import run_ingest_bench
+
+        _report(run_ingest_bench(events), as_json)
+
+    _guarded(work)
+
+
+def _report(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    width = max(len(name) for name in values)
+    for name, value in values.items():
+        print(
+            f"{name:<{width}}  {value:,.3f}"
+            if isinstance(value, float)
+            else f"{name:<{width}}  {value}"
+        )
+
+
+def _epsilon(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        _fail(ConfigError(expected="a positive number or inf", got=repr(text), where="--epsilon"))
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Turn our errors into one line and an exit code; others are bugs and show their trace."""
+    try:
+        work()
+    except FedInterestError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+
+
+def _fail(error: FedInterestError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    raise typer.Exit(error.exit_code)
+
+
+def main() -> None:
+    """Entry point of `fedinterest`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

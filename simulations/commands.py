@@ -1,0 +1,138 @@
+"""What the commands do once their arguments are parsed."""
+
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from shared.config.federation import FederationSettings
+from shared.errors import ConfigError
+from shared.files import write_text
+
+CACHE_VARIABLE = "FEDINTEREST_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where encoded catalogues are kept between runs."""
+    named = os.environ.get(CACHE_VARIABLE)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(named) if named else Path(base) / "fedinterest"
+
+
+def simulate(
+    recipe: str,
+    *,
+    data: Path | None,
+    out: Path | None,
+    rounds: int | None,
+    epsilon: float | None,
+    seed: int | None,
+    engine: str,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run or resume a simulation, print its table, and say where the report is."""
+    # Before Flower is imported: no telemetry, no look-ups, nothing installed at a run's start.
+    for name, value in (
+        ("FLWR_TELEMETRY_ENABLED", "0"),
+        ("FLWR_DISABLE_UPDATE_CHECK", "1"),
+        ("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    from simulations.progress import Progress
+    from simulations.recipes import Recipe, load_recipe
+    from simulations.run import RunPlan, begin, execute, read_run
+
+    if resume:
+        folder = out or _latest(recipe)
+        stored = read_run(folder)
+        for name, given, kept in (
+            ("--rounds", rounds, None),
+            ("--epsilon", epsilon, None),
+            ("--seed", seed, stored["seed"]),
+        ):
+            if given is not None and given != kept:
+                raise ConfigError(
+                    expected=f"no {name} with --resume",
+                    got=f"{given:g}",
+                    where=str(folder),
+                    remedy="A run keeps the settings it began with.",
+                )
+        plan = RunPlan(
+            out=folder, engine=stored["engine"], seed=stored["seed"], cache=cache_folder()
+        )
+    else:
+        folder = out or _free(recipe)
+        plan = RunPlan(out=folder, engine=engine, seed=seed, cache=cache_folder())  # type: ignore[arg-type]
+        found = load_recipe(recipe, data=data, world=folder / "world", seed=seed or 0)
+        begin(plan, Recipe(found.name, _changed(found.settings, rounds, epsilon)))
+    with Progress(quiet=as_json) as progress:
+        try:
+            summary = execute(plan, progress)
+        except KeyboardInterrupt:
+            progress.say(f"stopped; go on with: fedinterest simulate --out {folder} --resume")
+            raise
+    if as_json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+        return
+    from simulations.table import print_results
+
+    print_results(summary)
+    print(f"\nreport   {folder / 'report.html'}\nadapter  {folder / 'adapter'}")
+
+
+def init(path: Path, *, force: bool) -> None:
+    """Write the commented federation.toml.
+
+    Raises:
+        ConfigError: there is a file already and `force` is not set.
+    """
+    if path.exists() and not force:
+        raise ConfigError(
+            expected="no such file yet",
+            got="one that exists",
+            where=str(path),
+            remedy="Give another path, or --force to replace it.",
+        )
+    text = (resources.files("simulations") / "federation_template.toml").read_text("utf-8")
+    write_text(path, text)
+    print(f"wrote {path}; edit it, then: fedinterest simulate {path}", file=sys.stderr)
+
+
+def _changed(
+    settings: FederationSettings, rounds: int | None, epsilon: float | None
+) -> FederationSettings:
+    """The recipe with the command line's wishes."""
+    changes: dict[str, object] = {}
+    if rounds is not None:
+        changes["training"] = {**settings.training.model_dump(), "rounds": rounds}
+    if epsilon is not None:
+        changes["privacy"] = {**settings.privacy.model_dump(), "epsilon": epsilon}
+    if not changes:
+        return settings
+    return FederationSettings.load({**settings.model_dump(), **changes}, where="command line")
+
+
+def _stem(recipe: str) -> Path:
+    return Path("runs") / Path(recipe).stem
+
+
+def _free(recipe: str) -> Path:
+    stem = _stem(recipe)
+    number = 1
+    folder = stem
+    while folder.exists():
+        number += 1
+        folder = stem.with_name(f"{stem.name}-{number}")
+    return folder
+
+
+def _latest(recipe: str) -> Path:
+    """The run folder that `_free` gave out last."""
+    stem = _stem(recipe)
+    found = stem
+    number = 2
+    while (following := stem.with_name(f"{stem.name}-{number}")).exists():
+        found, number = following, number + 1
+    return found

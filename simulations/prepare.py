@@ -1,0 +1,158 @@
+"""From raw logs to platform folders: what happens before the first round.
+
+Each platform's log is read, cleaned and cut into training, validation and test events.  Its client
+is given the training events only; the held-out ones stay with the simulation, in `heldout.npz`.
+"""
+
+import json
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients.platform import Platform, PlatformRecord, promise
+from clients.sources.ingest import ingest
+from shared.config.federation import FederationSettings
+from shared.encoder import encode_catalogue
+from shared.errors import RunError
+from shared.files import replacing, write_bytes, write_json
+from simulations.splits import Split, split
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One platform, ready to train and to be judged.
+
+    Args:
+        platform: what its client sees.
+        split: training and held-out events.
+        facts: users, items, events and drops, as in summary.json.
+    """
+
+    platform: Platform
+    split: Split
+    facts: dict[str, Any]
+
+
+def rounded_up(users: int) -> int:
+    """`users` to two leading digits, up: a public size that hides the exact count.
+
+    Rounding up keeps delta = population ** -1.1 at or under users ** -1.1.
+    """
+    unit = 10 ** max(0, len(str(users)) - 2)
+    return max(2, math.ceil(users / unit) * unit)
+
+
+def prepare(
+    settings: FederationSettings,
+    run_folder: Path,
+    *,
+    cache: Path,
+    unsafe_seed: int | None,
+    progress: Progress,
+) -> FederationSettings:
+    """Make every platform's folder that is not there yet; the settings with populations filled in.
+
+    Args:
+        cache: encoded catalogues, by content.
+        progress: called with (what, done, total).
+
+    Raises:
+        FedInterestError: see `ingest`, `split`, `encode_catalogue` and `promise`.
+    """
+    platforms = dict(settings.platforms)
+    for name, own in settings.platforms.items():
+        folder = run_folder / "platforms" / name
+        if (folder / "platform.json").is_file():
+            population = Platform.open(folder).record.population
+            platforms[name] = own.replace(population=population)
+            continue
+        progress(f"reading {name}", 0, 0)
+        data = ingest(own, _secret(folder, unsafe_seed))
+        cut = split(data.sequences)
+        vectors = encode_catalogue(
+            data.catalogue,
+            settings.model,
+            cache_dir=cache,
+            batch_size=settings.speed.encode_batch,
+            progress=lambda done, total, name=name: progress(f"encoding {name}", done, total),  # type: ignore[misc]
+        )
+        population = own.population or rounded_up(len(cut))
+        platforms[name] = own.replace(population=population)
+        privacy = settings.privacy
+        delta, noise_multiplier = promise(privacy, population, settings.training.rounds)
+        dropped = dict(data.dropped)
+        if cut.dropped.get("short_history"):
+            kept = len(cut.train.items) + 2 * len(cut)
+            dropped["short_history"] = len(data.sequences.items) - kept
+        facts = {
+            "kind": own.kind,
+            "users": len(cut),
+            "items": data.items,
+            "events": data.read - sum(dropped.values()),
+            "dropped": dropped,
+            "dropped_items": data.dropped_items,
+        }
+        with replacing(folder / "heldout.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, validation=cut.validation, test=cut.test)
+        write_json(folder / "facts.json", facts)
+        record = PlatformRecord(
+            name=name,
+            kind=own.kind,
+            population=population,
+            epsilon=privacy.epsilon,
+            delta=delta,
+            noise_multiplier=noise_multiplier,
+            steps=settings.training.rounds * privacy.steps_per_round,
+            sample_rate=privacy.sample_rate,
+            clip_norm=privacy.clip_norm,
+            model=settings.model,
+            ledger=f"../../ledger/{name}.jsonl",
+            micro_batch=settings.speed.train_batch,
+            unsafe_seed=unsafe_seed,
+        )
+        (run_folder / "ledger").mkdir(exist_ok=True)
+        Platform.create(folder, record, data.catalogue, vectors, cut.train)
+    return settings.model_copy(update={"platforms": platforms})
+
+
+def open_prepared(run_folder: Path, name: str) -> Prepared:
+    """Read back what `prepare` wrote.
+
+    Raises:
+        RunError: it is not whole.
+    """
+    folder = run_folder / "platforms" / name
+    platform = Platform.open(folder)
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        with np.load(folder / "heldout.npz", allow_pickle=False) as found:
+            cut = Split(
+                train=platform.sequences, validation=found["validation"], test=found["test"]
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            expected="a prepared platform", got=type(error).__name__, where=str(folder)
+        ) from error
+    return Prepared(platform, cut, facts)
+
+
+def _secret(folder: Path, unsafe_seed: int | None) -> bytes:
+    """The platform's pseudonym secret, made once."""
+    path = folder / "pseudonym.secret"
+    if path.is_file():
+        return path.read_bytes()
+    if unsafe_seed is None:
+        secret = secrets.token_bytes(32)
+    else:
+        secret = f"unsafe seed {unsafe_seed} {folder.name}".ljust(32).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    write_bytes(path, secret)
+    return secret
