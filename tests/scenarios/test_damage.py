@@ -1,0 +1,108 @@
+"""Runs, caches and disks that break: found out, said, and nothing lost."""
+
+import errno
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.adapters import load_peft
+from shared.errors import AdapterError
+
+
+def hash_of(run: Path) -> str:
+    return str(json.loads((run / "summary.json").read_text())["adapter_sha256"])
+
+
+@pytest.fixture(scope="module")
+def finished(shared_place, warm) -> Path:
+    """The folder of one run, for the tests that spoil what a run leaves."""
+    arguments = ("--rounds", 2, "--seed", 1, "--out", "run")
+    process = warm.start(shared_place, "simulate", shared_place.toml, *arguments)
+    assert warm.wait(process) == 0, (shared_place.folder / "stderr.txt").read_text()
+    return shared_place.folder
+
+
+@pytest.fixture
+def spoilt(finished: Path, place) -> Any:
+    """`place` with a copy of the finished run and its cache."""
+    shutil.copytree(finished / "run", place.folder / "run")
+    shutil.copytree(finished / "cache", place.cache)
+    for name in ("summary.json", "report.html"):
+        (place.folder / "run" / name).unlink()
+    return place
+
+
+def test_nan_in_the_newest_checkpoint_goes_back_one(spoilt, finished, caplog) -> None:
+    newest = spoilt.folder / "run" / "checkpoints" / "round-000002.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-4:] = np.float32("nan").tobytes()
+    newest.write_bytes(content)
+    result = spoilt.call("simulate", "--out", spoilt.folder / "run", "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert "passed over" in caplog.text
+    assert hash_of(spoilt.folder / "run") == hash_of(finished / "run")
+
+
+def test_every_checkpoint_damaged(spoilt) -> None:
+    for path in (spoilt.folder / "run" / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-9])
+    spoilt.refused(10, "3 damaged", more=("--resume",))
+
+
+def test_a_damaged_ledger_is_not_trained_on(spoilt) -> None:
+    ledger = spoilt.folder / "run" / "ledger" / "shop.jsonl"
+    content = ledger.read_bytes()
+    ledger.write_bytes(content.replace(b'"round":1', b'"round":2', 1).replace(b"0.5", b"0.1", 1))
+    assert ledger.read_bytes() != content
+    spoilt.refused(9, "shop.jsonl", more=("--resume",))
+
+
+def test_a_corrupt_cache_is_encoded_again(spoilt, caplog) -> None:
+    files = {path: path.read_bytes() for path in spoilt.cache.glob("*.npy")}
+    assert len(files) == 3
+    for path, content in files.items():
+        path.write_bytes(content[:200] + b"?" + content[201:])
+    shutil.rmtree(spoilt.folder / "run")
+    caplog.set_level(logging.WARNING)
+    result = spoilt.simulate("run", "--rounds", 1)
+    assert result.exit_code == 0, result.stderr
+    assert caplog.text.count("Encoding the items again") == 3
+    assert {path: path.read_bytes() for path in spoilt.cache.glob("*.npy")} == files
+
+
+def test_an_adapter_for_another_base_model(finished) -> None:
+    adapter = finished / "run" / "adapter"
+    with pytest.raises(AdapterError, match="an adapter for encoder 0123") as caught:
+        load_peft(adapter, base={"encoder": "0123"})
+    assert caught.value.exit_code == 6
+    assert "base model it was trained on" in str(caught.value)
+    load_peft(adapter, base={})
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.85])
+def test_a_full_disk(share: float, finished, place, monkeypatch) -> None:
+    """In preparation, in training and after it; with space again, the run goes on."""
+    real, calls, full = os.fsync, [0], [0]
+
+    def fsync(descriptor: int) -> None:
+        calls[0] += 1
+        if full[0] and calls[0] >= full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    arguments = ("--rounds", 2, "--seed", 1)
+    assert place.simulate("counted", *arguments).exit_code == 0
+    shutil.rmtree(place.cache)
+    full[0], calls[0] = max(5, int(calls[0] * share)), 0
+    place.refused(11, "disk", "full", "Free some space", more=arguments)
+    full[0] = 0
+    result = place.call("simulate", "--out", place.folder / "run", "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert hash_of(place.folder / "run") == hash_of(finished / "run")

@@ -1,0 +1,371 @@
+"""Rounds over toy platforms: what counts, what is left out, what is asked again, what is kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, RecordDict
+
+from server import checkpoint as checkpoints
+from server.checkpoint import latest, path_of
+from shared.errors import ConfigError, QuorumError, RunError
+from shared.privacy.accountant import Charge, epsilon
+from shared.protocol import Refusal, TrainRequest
+from shared.whitening import Whitening
+
+NAMES = ["shop", "films", "news"]
+
+
+def raising(error: type[BaseException]) -> Callable[[TrainRequest], RecordDict]:
+    def answer(_: TrainRequest) -> RecordDict:
+        raise error("stopped")
+
+    return answer
+
+
+def refusing(kind: str, times: int = 10**6) -> Callable[[TrainRequest], RecordDict | None]:
+    left = [times]
+
+    def answer(_: TrainRequest) -> RecordDict | None:
+        left[0] -= 1
+        if left[0] < 0:
+            return None
+        return Refusal(platform="", code=8, kind=kind, message="no\nmore").to_records()
+
+    return answer
+
+
+def final(federation: Any) -> dict[str, np.ndarray]:
+    found = latest(federation.folder / "checkpoints")
+    assert found is not None
+    return found.adapter
+
+
+def test_three_rounds_by_hand(federation: Any) -> None:
+    """Targets 4, 5 and 4: each round halves the way to their mean, 13/3."""
+    federation.run()
+    expected = np.float32(0)
+    for _ in range(3):
+        mean = sum((np.float32(len(name)) - expected) / 2 for name in sorted(NAMES)) / 3
+        expected = np.float32(expected + mean)
+    for value in final(federation).values():
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert float(expected) == pytest.approx(13 / 3 * (1 - 0.5**3), rel=1e-6)
+    assert federation.kinds() == ["setup", "round", "round", "round", "done"]
+
+
+def test_everybody_gets_the_same_request(federation: Any) -> None:
+    federation.run()
+    for round_ in (1, 2, 3):
+        asked = [(n, r) for n, r in federation.requests if r.round == round_]
+        assert [name for name, _ in asked] == NAMES
+        assert len({request.digest for _, request in asked}) == 1
+    first = federation.requests[0][1]
+    assert first.settings["steps"] == 2
+    assert first.settings["total_rounds"] == 3
+    assert not any("epsilon" in key or "noise" in key for key in first.settings)
+    assert Whitening.from_arrays(first.base).matrix.shape == (4, 4)
+
+
+def test_the_lines_say_what_happened(federation: Any) -> None:
+    federation.run()
+    lines = federation.lines()
+    assert [line["round"] for line in lines] == [0, 1, 2, 3]
+    assert set(lines[2]) == {"round", "seconds", "adapter_sha256", "platforms"}
+    assert len({line["adapter_sha256"] for line in lines}) == 4
+    for name in NAMES:
+        entry = lines[2]["platforms"][name]
+        assert entry["answered"] is True
+        assert entry["reason"] is None
+        assert entry["steps"] == 2
+        assert entry["epsilon"] == epsilon([Charge(0.1, 1.0, 4)], 100**-1.1)
+        size = sum(value.nbytes for value in final(federation).values())
+        assert size < entry["uplink_bytes"] < size + 1000
+        assert entry["downlink_bytes"] > size + 64
+    assert lines[0]["platforms"]["films"]["epsilon"] == 0.0
+    assert lines[0]["platforms"]["films"]["uplink_bytes"] > 5 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"round": 77}, "UpdateRejected: expected an update for round"),
+        ({"request_digest": "0" * 64}, "digest"),
+        ({"platform": "shop"}, "got 'shop'"),
+        ({"update": {}}, "names"),
+        ({"constants": {"steps": 2}}, "ProtocolError"),
+    ],
+)
+def test_a_bad_update_is_left_out_by_name(
+    federation: Any, change: dict[str, object], reason: str
+) -> None:
+    federation.write(server__min_platforms=2)
+    federation.answers["films"] = lambda asked: federation.good(
+        "films", asked, **change
+    ).to_records()
+    federation.run()
+    for line in federation.lines()[1:]:
+        entries = line["platforms"]
+        assert entries["films"]["answered"] is False
+        assert reason in entries["films"]["reason"]
+        assert entries["shop"]["answered"] is entries["news"]["answered"] is True
+    for value in final(federation).values():  # shop and news: both pull to 4
+        np.testing.assert_allclose(value, 4 * (1 - 0.5**3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("giant", "reason"),
+    [(3e4, "L2 norm of at most 100"), (1e30, "finite")],  # the second is too large for the wire
+)
+def test_nan_and_giants_are_left_out(federation: Any, giant: float, reason: str) -> None:
+    federation.write(server__min_platforms=1, server__max_update_norm=100.0)
+
+    def spoiled(name: str, value: float) -> Callable[[TrainRequest], RecordDict]:
+        def answer(asked: TrainRequest) -> RecordDict:
+            update = {k: np.full_like(v, value) for k, v in asked.adapter.items()}
+            return federation.good(name, asked, update=update).to_records()
+
+        return answer
+
+    federation.answers |= {"films": spoiled("films", np.nan), "shop": spoiled("shop", giant)}
+    federation.run()
+    entries = federation.lines()[1]["platforms"]
+    assert "finite" in entries["films"]["reason"]
+    assert reason in entries["shop"]["reason"]
+    assert entries["films"]["steps"] == 2  # spent, whether or not the update is any good
+    assert entries["films"]["epsilon"] > 0
+    for value in final(federation).values():
+        np.testing.assert_allclose(value, 4 * (1 - 0.5**3), rtol=1e-6)
+
+
+def test_junk_for_a_reply_is_left_out(federation: Any) -> None:
+    federation.write(server__min_platforms=2)
+    federation.answers["news"] = lambda _: RecordDict({"x": ConfigRecord({"kind": 3})})
+    federation.run()
+    assert "ProtocolError" in federation.lines()[3]["platforms"]["news"]["reason"]
+
+
+def test_a_platform_without_budget_stops_the_run_at_once(federation: Any) -> None:
+    federation.answers["news"] = refusing("BudgetExhausted")
+    with pytest.raises(QuorumError, match=r"3 platforms.*news: BudgetExhausted: no more.*round 1"):
+        federation.run()
+    assert [name for name, _ in federation.requests] == NAMES  # nobody was asked twice
+    assert "retry" not in federation.kinds()
+
+
+def test_only_who_failed_is_asked_again_and_the_same(federation: Any) -> None:
+    flaky = refusing("InternalError", times=2)
+    federation.answers["news"] = lambda asked: (
+        flaky(asked) or federation.good("news", asked).to_records()
+    )
+    federation.run()
+    asked = [(name, request.digest) for name, request in federation.requests[:5]]
+    assert [name for name, _ in asked] == ["shop", "films", "news", "news", "news"]
+    assert len({digest for _, digest in asked}) == 1
+    assert federation.kinds() == ["setup", "retry", "retry", "round", "round", "round", "done"]
+    line = federation.lines()[1]["platforms"]
+    assert line["news"]["downlink_bytes"] == 3 * line["shop"]["downlink_bytes"]
+
+
+def test_attempts_end_and_the_run_resumes(federation: Any) -> None:
+    """No quorum in round 2: what was learned is kept, and the result is an unbroken run's."""
+    reference = type(federation)(federation.folder.parent / "reference")
+    reference.write()
+    reference.run()
+
+    def films(asked: TrainRequest) -> RecordDict:
+        if asked.round == 2 and not healed:
+            return Refusal(platform="", code=1, kind="InternalError", message="").to_records()
+        return federation.good("films", asked).to_records()
+
+    healed: list[bool] = []
+    federation.answers["films"] = films
+    with pytest.raises(QuorumError, match=r"got 2 \(films: InternalError.*--resume"):
+        federation.run()
+    assert [line["round"] for line in federation.lines()] == [0, 1]
+    assert len([1 for name, r in federation.requests if (name, r.round) == ("films", 2)]) == 3
+    healed.append(True)
+    federation.run()
+    assert federation.kinds()[-4:] == ["resume", "round", "round", "done"]
+    same(federation, reference)
+
+
+def same(left: Any, right: Any) -> None:
+    """Same adapter bits, same log but for the seconds."""
+    for name, value in final(right).items():
+        assert final(left)[name].tobytes() == value.tobytes()
+    strip = [[{**line, "seconds": 0} for line in one.lines()] for one in (left, right)]
+    assert strip[0] == strip[1]
+
+
+@pytest.mark.parametrize("optimiser", ["fedavg", "fedavgm", "fedadam"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    federation: Any, optimiser: str, error: type[BaseException]
+) -> None:
+    reference = type(federation)(federation.folder.parent / "reference")
+    for one in (federation, reference):
+        one.write(server__optimiser=optimiser)
+    reference.run()
+
+    def films(asked: TrainRequest) -> RecordDict:
+        if asked.round == 3 and len(federation.requests) < 10:
+            raise error
+        return federation.good("films", asked).to_records()
+
+    federation.answers["films"] = films
+    with pytest.raises(error):
+        federation.run()
+    federation.run()
+    assert federation.events[-1].kind == "done"
+    same(federation, reference)
+
+
+def test_a_crash_at_every_write_resumes_to_the_same_bits(
+    federation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies before or after each file that the coordinator puts on disk."""
+    import server.log as log_module
+
+    reference = type(federation)(federation.folder.parent / "reference")
+    reference.write()
+    reference.run()
+    count = [0]
+    stop_at = [0]
+
+    class Died(BaseException):
+        pass
+
+    def dying(real: Callable[..., None]) -> Callable[..., None]:
+        def write(*args: Any) -> None:
+            count[0] += 1
+            if count[0] == stop_at[0]:
+                raise Died
+            real(*args)
+            if count[0] == -stop_at[0]:
+                raise Died
+
+        return write
+
+    monkeypatch.setattr(log_module, "write_text", dying(log_module.write_text))
+    monkeypatch.setattr(checkpoints, "write_bytes", dying(checkpoints.write_bytes))
+    # 4 lines and 4 checkpoints; a stop before (+) or after (-) each of the 8 writes
+    for number in [sign * place for place in range(1, 9) for sign in (1, -1)]:
+        broken = type(federation)(federation.folder.parent / f"broken{number}")
+        broken.write()
+        count[0], stop_at[0] = 0, number
+        with pytest.raises(Died):
+            broken.run()
+        stop_at[0] = 0
+        broken.run()
+        same(broken, reference)
+
+
+def test_a_finished_run_is_left_alone(federation: Any) -> None:
+    federation.run()
+    before = len(federation.requests)
+    federation.run()
+    assert len(federation.requests) == before
+    assert federation.kinds()[-2:] == ["resume", "done"]
+
+
+def test_a_damaged_newest_checkpoint_costs_one_round(federation: Any) -> None:
+    reference = type(federation)(federation.folder.parent / "reference")
+    reference.write()
+    reference.run()
+    federation.run()
+    path_of(federation.folder / "checkpoints", 3).write_bytes(b"junk")
+    federation.run()
+    assert [request.round for _, request in federation.requests[-3:]] == [3, 3, 3]
+    same(federation, reference)
+
+
+def test_lost_checkpoints_never_restart_a_run(federation: Any) -> None:
+    federation.run()
+    for path in (federation.folder / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(RunError, match="checkpoint: none, 4 lines"):
+        federation.run()
+
+
+def test_a_lost_log_is_not_made_up(federation: Any) -> None:
+    federation.run()
+    (federation.folder / "rounds.jsonl").unlink()
+    with pytest.raises(RunError, match="checkpoint: round 3, 0 lines"):
+        federation.run()
+
+
+def test_other_settings_cannot_resume(federation: Any) -> None:
+    federation.write(training__rounds=2)
+    federation.run()
+    federation.write(training__rounds=3)  # the noise was calibrated for 2
+    with pytest.raises(RunError, match="settings"):
+        federation.run()
+    federation.write(training__rounds=2, server__max_attempts=9)  # this may change
+    federation.run()
+
+
+def test_too_few_platforms_at_the_start(federation: Any) -> None:
+    with pytest.raises(QuorumError, match=r"expected 3 platforms, got 2 \(news: not connected"):
+        federation.run(nodes=("shop", "films"))
+    federation.write(server__min_platforms=2)
+    federation.run(nodes=("shop", "films"))
+    entry = federation.lines()[2]["platforms"]["news"]
+    assert (entry["answered"], entry["reason"], entry["downlink_bytes"]) == (
+        False,
+        "not connected",
+        0,
+    )
+
+
+def test_strangers_and_impostors_take_no_part(federation: Any) -> None:
+    federation.write(server__min_platforms=2)
+    federation.names = {"news": "films", "x": "casino"}  # a second films, and an unknown one
+    federation.run(nodes=("shop", "films", "news", "x"))
+    assert {name for name, _ in federation.requests} == {"shop", "films"}
+    federation.names = {}
+
+
+def test_bad_statistics_take_no_part(federation: Any) -> None:
+    federation.broken_catalogues = {"news"}
+    with pytest.raises(QuorumError, match="not symmetric"):
+        federation.run()
+
+
+def test_weights_are_the_public_ones(federation: Any) -> None:
+    values = federation.settings()
+    values["platforms"]["films"]["weight"] = 300.0  # the others weigh their population, 100
+    federation.settings = lambda **_: values
+    federation.write()
+    federation.run()
+    now = 0.0
+    for _ in range(3):  # each update rounded as it travels
+        short, films = (float(np.float16((target - now) / 2)) for target in (4, 5))
+        now += (100 * short + 300 * films + 100 * short) / 500
+    assert now == pytest.approx(23 / 5 * (1 - 0.5**3), rel=1e-3)  # (4 + 3 * 5 + 4) / 5
+    for value in final(federation).values():
+        np.testing.assert_allclose(value, now, rtol=1e-6)
+
+
+def test_without_weights_populations_count(federation: Any) -> None:
+    values = federation.settings()
+    values["platforms"]["films"]["population"] = 600
+    values["training"]["rounds"] = 1
+    federation.settings = lambda **_: values
+    federation.write()
+    federation.run()
+    for value in final(federation).values():  # (4 + 6 * 5 + 4) / 8, half-way
+        np.testing.assert_allclose(value, 38 / 8 / 2, rtol=1e-6)
+
+
+def test_run_folder_must_hold_a_federation(federation: Any, tmp_path: Path) -> None:
+    federation.folder = tmp_path / "empty"
+    with pytest.raises(RunError, match=r"federation\.json"):
+        federation.run()
+    federation.write(training__rounds=1)
+    path = federation.folder / "federation.json"
+    path.write_text(path.read_text().replace("rounds", "roundz"))
+    with pytest.raises(ConfigError, match=r"roundz.*Did you mean 'rounds'"):
+        federation.run()

@@ -1,0 +1,221 @@
+"""The interest model against plain loops; sizes are read from the model, not assumed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.adapters import Adapter, extract, initial_adapter
+from shared.config.training import ModelSettings
+from shared.errors import AdapterError
+from shared.model import InterestModel, padded, recency_weights
+from shared.protocol import TrainReply
+from shared.records import size_in_bytes
+
+ITEMS, WIDTH = 30, 12
+SETTINGS = ModelSettings(history_length=6, rank=14)
+
+rows = st.lists(st.integers(0, ITEMS - 1), max_size=9)
+
+
+def unit_vectors(seed: int = 0) -> torch.Tensor:
+    drawn = torch.randn((ITEMS, WIDTH), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(drawn, dim=1)
+
+
+def random_adapter(seed: int, settings_: ModelSettings = SETTINGS) -> Adapter:
+    generator = np.random.default_rng(seed)
+    return {
+        name: generator.normal(size=value.shape).astype(np.float32)
+        for name, value in initial_adapter(settings_, WIDTH).items()
+    }
+
+
+def interests(model: InterestModel, histories: list[list[int]]) -> torch.Tensor:
+    items, present = padded([np.array(history, np.int32) for history in histories])
+    place = unit_vectors(9)[0]
+    found: torch.Tensor = model(model.features(unit_vectors(), place, items, present))
+    return found.detach()
+
+
+# --- reading a history -----------------------------------------------------------------------
+
+
+def test_recency_weights_pinned() -> None:
+    present = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    found = recency_weights(present, 0.5)
+    assert found.dtype == torch.float32
+    assert found[0].tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    assert found[1].tolist() == [1.0, 0.0, 0.0]
+    assert found[2].tolist() == [0.0, 0.0, 0.0]
+
+
+@given(size=st.integers(1, 60), decay=st.floats(0.01, 1.0))
+def test_recency_weights_are_shares(size: int, decay: float) -> None:
+    found = recency_weights(torch.ones(size, dtype=torch.bool), decay).tolist()
+    slow = [decay**back for back in range(size)]
+    assert found == pytest.approx([weight / sum(slow) for weight in slow], rel=1e-6)
+
+
+@given(histories=st.lists(rows, max_size=5))
+def test_padded_is_newest_first(histories: list[list[int]]) -> None:
+    items, present = padded([np.array(history, np.int32) for history in histories])
+    assert items.dtype == torch.int64
+    assert present.dtype == torch.bool
+    assert items.shape == present.shape
+    assert len(items) == len(histories)
+    for row, history in enumerate(histories):
+        assert items[row][present[row]].tolist() == history[::-1]
+        assert present[row].tolist() == sorted(present[row].tolist(), reverse=True)
+        assert (items[row][~present[row]] == 0).all()
+
+
+# --- the interest ----------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(history=rows)
+def test_round_zero_is_the_recency_weighted_mean(history: list[int]) -> None:
+    model = InterestModel(SETTINGS, WIDTH)
+    found = interests(model, [history])[0].numpy()
+    vectors = unit_vectors().double().numpy()
+    want, total = np.zeros(WIDTH), 0.0
+    for back, item in enumerate(reversed(history)):
+        want += SETTINGS.decay**back * vectors[item]
+        total += SETTINGS.decay**back
+    np.testing.assert_allclose(found, want / total if history else want, atol=3e-7)
+
+
+def test_round_zero_adds_exactly_nothing() -> None:
+    model = InterestModel(SETTINGS, WIDTH)
+    features = torch.randn((5, 3, model.layout.features))
+    assert torch.equal(model(features), features[..., :WIDTH])
+    assert initial_adapter(SETTINGS, WIDTH)
+    assert not any(value.any() for value in initial_adapter(SETTINGS, WIDTH).values())
+
+
+def test_a_history_is_read_alike_alone_in_company_and_on_any_shape() -> None:
+    model = InterestModel(SETTINGS, WIDTH).load(random_adapter(1))
+    histories = [[3], [], [1, 2, 3, 4, 5, 6], [29, 0], [7, 7, 7]]
+    together = interests(model, histories)
+    assert torch.isfinite(together).all()
+    for row, history in enumerate(histories):
+        assert torch.allclose(together[row], interests(model, [history])[0], atol=1e-6)
+    items, present = padded([np.array(history, np.int32) for history in histories[:4]])
+    vectors, place = unit_vectors(), unit_vectors(9)[0]
+    flat = model.features(vectors, place, items, present)
+    square = model.features(vectors, place, items.reshape(2, 2, -1), present.reshape(2, 2, -1))
+    assert torch.equal(square.reshape(flat.shape), flat)
+    junk = torch.where(present, items, ITEMS - 1)  # what stands where a history has ended
+    assert torch.allclose(model.features(vectors, place, junk, present), flat, atol=1e-7)
+
+
+def test_order_and_place_matter_once_trained() -> None:
+    model = InterestModel(SETTINGS, WIDTH).load(random_adapter(1))
+    assert not torch.allclose(interests(model, [[1, 2]]), interests(model, [[2, 1]]), atol=1e-3)
+    items, present = padded([np.array([1, 2], np.int32)])
+    read = [
+        model(model.features(unit_vectors(), place, items, present))
+        for place in (torch.zeros(WIDTH), unit_vectors(9)[0])
+    ]
+    assert not torch.allclose(read[0], read[1], atol=1e-3)
+
+
+def test_averaging_adapters_averages_models() -> None:
+    """The model is affine in what is trained: no cross term between two platforms' updates."""
+    histories = [[3, 4], [], [9, 8, 7, 6], [5]]
+    adapters = [random_adapter(seed) for seed in range(3)]
+    weights = [0.5, 0.2, 0.3]
+    mean = {
+        name: sum(
+            np.float32(weight) * adapter[name]
+            for weight, adapter in zip(weights, adapters, strict=True)
+        )
+        for name in adapters[0]
+    }
+    apart = [interests(InterestModel(SETTINGS, WIDTH).load(a), histories) for a in adapters]
+    want = sum(weight * found for weight, found in zip(weights, apart, strict=True))
+    found = interests(InterestModel(SETTINGS, WIDTH).load(mean), histories)
+    assert torch.allclose(found, want, rtol=1e-5, atol=1e-5)
+    assert float((apart[0] - apart[1]).norm()) > 1  # they do differ
+
+
+# --- what is trained -------------------------------------------------------------------------
+
+
+def test_only_linear_factors_are_trained() -> None:
+    model = InterestModel(SETTINGS, WIDTH)
+    names = [name for name, _ in model.trainable()]
+    assert names == sorted(names)
+    assert all("lora_B" in name for name in names)
+    assert [name for name, _ in model.named_parameters() if "lora_A" in name]
+    features = torch.randn((2, model.layout.features))
+    model(features).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == (name not in names)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(1, 20),
+    rank=st.integers(1, 70),
+    context=st.integers(0, 10),
+    slow=st.lists(st.floats(0.7, 0.99), max_size=3),
+)
+def test_no_input_of_the_adapter_is_idle_or_double(
+    width: int, rank: int, context: int, slow: list[float]
+) -> None:
+    settings_ = ModelSettings(rank=rank, context=context, slow_decays=tuple(slow))
+    fixed = InterestModel(settings_, width).readout.lora_A.weight
+    assert torch.linalg.matrix_rank(fixed) == len(fixed)
+    assert not fixed.requires_grad
+    assert torch.equal(fixed, InterestModel(settings_, width).readout.lora_A.weight)
+
+
+def test_an_update_of_the_default_model_fits_the_uplink() -> None:
+    update = initial_adapter(ModelSettings(), 384)
+    reply = TrainReply(
+        platform="films", round=1, request_digest="ab" * 32, update=update, constants={}
+    )
+    assert sum(value.size for value in update.values()) == 384 * 192
+    assert 384 * 192 * 2 < size_in_bytes(reply.to_records()) <= 150_000
+
+
+def test_load_takes_a_copy() -> None:
+    adapter = random_adapter(4)
+    kept = {name: value.copy() for name, value in adapter.items()}
+    model = InterestModel(SETTINGS, WIDTH).load(adapter)
+    for value in adapter.values():
+        value.fill(0)
+    assert all(np.array_equal(extract(model)[name], kept[name]) for name in kept)
+
+
+def spoilt(change: str) -> Adapter:
+    adapter = random_adapter(0)
+    name = next(iter(adapter))
+    value = adapter[name]
+    if change == "no tensors":
+        return {}
+    if change == "renamed":
+        return {"other": value}
+    if change == "one more":
+        return {**adapter, "zzz": value}
+    if change == "transposed":
+        return {**adapter, name: np.ascontiguousarray(value.T)}
+    if change == "float64":
+        return {**adapter, name: value.astype(np.float64)}
+    value[0, 0] = {"nan": np.nan, "infinite": -np.inf}[change]
+    return adapter
+
+
+@pytest.mark.parametrize(
+    "change", ["no tensors", "renamed", "one more", "transposed", "float64", "nan", "infinite"]
+)
+def test_load_refuses_what_does_not_fit(change: str) -> None:
+    model = InterestModel(SETTINGS, WIDTH).load(random_adapter(7))
+    before = extract(model)
+    with pytest.raises(AdapterError, match="adapter") as caught:
+        model.load(spoilt(change))
+    assert caught.value.exit_code == 6
+    assert all(np.array_equal(extract(model)[name], before[name]) for name in before)

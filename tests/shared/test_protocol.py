@@ -1,0 +1,362 @@
+"""The protocol: what travels, what is refused, and that nothing but ProtocolError comes of junk."""
+
+import dataclasses
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from shared.errors import BudgetExhausted, ProtocolError, SourceError
+from shared.protocol import (
+    CatalogueReply,
+    Refusal,
+    TrainReply,
+    TrainRequest,
+    arrays_sha256,
+    kind_of,
+)
+from shared.records import size_in_bytes
+
+NAMES = st.text("abcdefghij._0", min_size=1, max_size=12)
+FLOATS = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    elements=st.floats(-8, 8, width=32),
+)
+TENSORS = st.dictionaries(NAMES, FLOATS, max_size=4)
+SCALARS = st.one_of(
+    st.integers(-(2**62), 2**62),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.text(max_size=8),
+)
+REQUESTS = st.builds(
+    TrainRequest,
+    round=st.integers(1, 10**6),
+    adapter=TENSORS,
+    base=TENSORS,
+    settings=st.dictionaries(NAMES, SCALARS, max_size=5),
+)
+REPLIES = st.builds(
+    TrainReply,
+    platform=NAMES,
+    round=st.integers(1, 10**6),
+    request_digest=st.binary(min_size=32, max_size=32).map(bytes.hex),
+    update=TENSORS,
+    constants=st.fixed_dictionaries(
+        {
+            "steps": st.integers(0, 1000),
+            "noise_multiplier": st.floats(0, 100),
+            "clip_norm": st.floats(0, 100),
+            "sample_rate": st.floats(0, 1),
+        }
+    ),
+)
+
+
+def over_the_wire(records: RecordDict) -> RecordDict:
+    """As Flower sends it: to bytes and back."""
+    content = recorddict_to_proto(records).SerializeToString()
+    return recorddict_from_proto(ProtoRecordDict.FromString(content))
+
+
+def same_tensors(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    return list(left) == list(right) and all(
+        left[name].dtype == right[name].dtype
+        and left[name].shape == right[name].shape
+        and left[name].tobytes() == right[name].tobytes()
+        for name in left
+    )
+
+
+def a_request(**changes: object) -> TrainRequest:
+    values = {
+        "round": 3,
+        "adapter": {"b": np.ones((2, 3), np.float32), "a": np.zeros(4, np.float32)},
+        "base": {"whitening": np.eye(2, dtype=np.float32)},
+        "settings": {"steps": 5, "clip_norm": 1.0, "private": True, "pooling": "mean"},
+    }
+    return TrainRequest(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def a_reply(**changes: object) -> TrainReply:
+    values = {
+        "platform": "films",
+        "round": 3,
+        "request_digest": "ab" * 32,
+        "update": {"b": np.ones((2, 3), np.float32)},
+        "constants": {
+            "steps": 5,
+            "noise_multiplier": 1.5,
+            "clip_norm": 1.0,
+            "sample_rate": 0.25,
+        },
+    }
+    return TrainReply(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@given(REQUESTS)
+@settings(max_examples=60, deadline=None)
+def test_request_survives_the_wire(request_: TrainRequest) -> None:
+    back = TrainRequest.from_records(over_the_wire(request_.to_records()))
+    assert same_tensors(back.adapter, request_.adapter)
+    assert same_tensors(back.base, request_.base)
+    assert back.settings == request_.settings
+    assert {k: type(v) for k, v in back.settings.items()} == {
+        k: type(v) for k, v in request_.settings.items()
+    }
+    assert (back.round, back.digest) == (request_.round, request_.digest)
+
+
+@given(REPLIES)
+@settings(max_examples=60, deadline=None)
+def test_reply_survives_the_wire(reply: TrainReply) -> None:
+    back = TrainReply.from_records(over_the_wire(reply.to_records()))
+    rounded = {n: v.astype(np.float16).astype(np.float32) for n, v in reply.update.items()}
+    assert same_tensors(back.update, rounded)
+    for name, value in reply.update.items():  # to the nearest: 11 bits, 2**-24 at the least
+        gap = np.abs(back.update[name].astype(np.float64) - value)
+        assert (gap <= np.maximum(np.abs(value, dtype=np.float64) * 2**-11, 2**-25)).all()
+    assert back.constants == reply.constants
+    assert (back.platform, back.round, back.request_digest) == (
+        reply.platform,
+        reply.round,
+        reply.request_digest,
+    )
+
+
+def test_an_update_too_large_for_the_wire_arrives_as_infinite() -> None:
+    """And not as another number, nor as an exception: the coordinator leaves it out by name."""
+    update = {"b": np.array([1e30, -7e4, 65504.0], np.float32)}
+    back = TrainReply.from_records(over_the_wire(a_reply(update=update).to_records()))
+    assert back.update["b"].tolist() == [np.inf, -np.inf, 65504.0]
+
+
+def test_catalogue_reply_and_refusal_survive_the_wire() -> None:
+    reply = CatalogueReply(platform="films", count=7, mean=np.arange(2.0), covariance=np.eye(2) / 3)
+    back = CatalogueReply.from_records(over_the_wire(reply.to_records()))
+    assert (back.platform, back.count) == ("films", 7)
+    assert back.mean.tobytes() == reply.mean.tobytes()
+    assert back.covariance.tobytes() == reply.covariance.tobytes()
+    assert back.moments.count == 7
+    refusal = Refusal(platform="films", code=8, kind="BudgetExhausted", message="no more")
+    assert Refusal.from_records(over_the_wire(refusal.to_records())) == refusal
+
+
+def test_exactly_these_keys_leave_a_platform() -> None:
+    """A new key in a reply is a decision about privacy: it is made here, or not at all."""
+
+    def keys(records: RecordDict) -> dict[str, list[str]]:
+        return {name: sorted(record.keys()) for name, record in records.items()}
+
+    assert keys(a_reply().to_records()) == {
+        "fedinterest": [
+            "kind",
+            "platform",
+            "request_digest",
+            "round",
+            "update_names",
+            "version",
+        ],
+        "constants": ["clip_norm", "noise_multiplier", "sample_rate", "steps"],
+        "update": ["b"],
+    }
+    catalogue = CatalogueReply(platform="p", count=1, mean=np.zeros(1), covariance=np.ones((1, 1)))
+    assert keys(catalogue.to_records()) == {
+        "fedinterest": ["count", "kind", "platform", "version"],
+        "statistics": ["covariance", "mean"],
+    }
+    refusal = Refusal(platform="p", code=1, kind="k", message="m")
+    assert keys(refusal.to_records()) == {
+        "fedinterest": ["code", "error", "kind", "message", "platform", "version"]
+    }
+    with pytest.raises(ProtocolError, match="constants"):
+        TrainReply.from_records(a_reply(constants={**a_reply().constants, "users": 9}).to_records())
+
+
+def test_a_refusal_tells_only_what_may_be_told() -> None:
+    secret = SourceError(expected="a file", got="none", where="/home/anna/users.csv")
+    told = Refusal.of(secret, platform="films", public=False)
+    assert (told.code, told.kind) == (3, "SourceError")
+    assert "anna" not in told.message
+    spent = BudgetExhausted(expected="epsilon 8", got="8.1", where="ledger")
+    assert "epsilon 8" in Refusal.of(spent, platform="films", public=True).message
+
+
+def test_digest_changes_with_everything_a_request_says() -> None:
+    base = a_request()
+    flipped = {name: value.copy() for name, value in base.adapter.items()}
+    flipped["b"][1, 2] = np.nextafter(np.float32(1), np.float32(2))
+    others = [
+        a_request(round=4),
+        a_request(adapter=flipped),
+        a_request(adapter=dict(reversed(base.adapter.items()))),
+        a_request(adapter={**base.adapter, "b": base.adapter["b"].reshape(3, 2)}),
+        a_request(adapter={"b2": base.adapter["b"], "a": base.adapter["a"]}),
+        a_request(base={"whitening": np.eye(2, dtype=np.float32) * 2}),
+        a_request(settings={**base.settings, "steps": 6}),
+        a_request(settings={**base.settings, "steps": 5.0}),
+        a_request(settings={**base.settings, "private": 1}),
+        a_request(settings={**base.settings, "more": ""}),
+    ]
+    digests = {request.digest for request in [base, *others]}
+    assert len(digests) == len(others) + 1
+    assert a_request().digest == base.digest
+    assert a_request(settings=dict(reversed(base.settings.items()))).digest == base.digest
+
+
+def test_digest_of_arrays_is_what_the_docstring_says() -> None:
+    """Against the formula written out by hand, so that other implementations can follow it."""
+    value = np.array([[1.0, -2.0]], np.float32)
+
+    def field(text: str) -> bytes:
+        return len(text).to_bytes(8, "little") + text.encode()
+
+    content = field("x") + field("<f4") + field("(1, 2)") + bytes.fromhex("0000803f000000c0")
+    assert arrays_sha256({"x": value}) == hashlib.sha256(content).hexdigest()
+    assert arrays_sha256({"x": value.astype(">f4")}) == arrays_sha256({"x": value})
+    assert arrays_sha256({"x": np.asfortranarray(value)}) == arrays_sha256({"x": value})
+
+
+@pytest.mark.parametrize("kind", ["version", "kind", "round", "base_sha256", "adapter_names"])
+def test_a_missing_field_is_named(kind: str) -> None:
+    records = a_request().to_records()
+    del records["fedinterest"][kind]
+    with pytest.raises(ProtocolError):
+        TrainRequest.from_records(records)
+
+
+def test_another_version_is_refused() -> None:
+    records = a_request().to_records()
+    records["fedinterest"]["version"] = 2
+    with pytest.raises(ProtocolError, match=r"expected protocol version 1, got 2.*same version"):
+        TrainRequest.from_records(records)
+
+
+def test_what_a_message_may_not_be() -> None:
+    def refused(match: str, change: object) -> None:
+        records = over_the_wire(a_request().to_records())
+        change(records)  # type: ignore[operator]
+        with pytest.raises(ProtocolError, match=match):
+            TrainRequest.from_records(records)
+
+    def put(part: str, key: str, value: object) -> object:
+        return lambda records: records[part].__setitem__(key, value)
+
+    wide = Array(np.ones((2, 3), np.float64))
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    evil = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=pickled.getvalue())
+    good = Array(np.ones((2, 3), np.float32))
+    lies = Array(dtype="float32", shape=(3, 2), stype="numpy.ndarray", data=good.data)
+    short = Array(dtype="float32", shape=(2, 3), stype="numpy.ndarray", data=good.data[:-1])
+    huge = np.lib.format.header_data_from_array_1_0(np.ones((2, 3), np.float32))
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {**huge, "shape": (10**9, 10**9)})
+    bomb = Array(
+        dtype="float32", shape=(10**9, 10**9), stype="numpy.ndarray", data=stream.getvalue()
+    )
+    nan = Array(np.full((2, 3), np.nan, np.float32))
+    refused("float32", put("adapter", "b", wide))
+    refused("say otherwise", put("adapter", "b", evil))
+    refused("say otherwise", put("adapter", "b", lies))
+    refused("say otherwise", put("adapter", "b", short))
+    refused("say otherwise", put("adapter", "b", bomb))
+    refused("finite", put("adapter", "b", nan))
+    refused("tensors", put("adapter", "c", good))
+    refused("SHA-256", put("base", "whitening", Array(np.zeros((2, 2), np.float32))))
+    refused("finite", put("settings", "clip_norm", float("nan")))
+    refused("int, float, str or bool", put("settings", "steps", [1, 2]))
+    refused("int, float, str or bool", put("settings", "steps", b"5"))
+    refused("round as int", put("fedinterest", "round", True))
+    refused("at least 1", put("fedinterest", "round", 0))
+    refused("keys", put("fedinterest", "extra", 1))
+    refused("a train-request", put("fedinterest", "kind", "refusal"))
+    refused("distinct", put("fedinterest", "adapter_names", ["b", "b"]))
+    refused("keys", lambda records: records.__setitem__("more", ConfigRecord()))
+    refused("ArrayRecord", lambda records: records.__setitem__("adapter", MetricRecord()))
+    refused("ConfigRecord", lambda records: records.__delitem__("fedinterest"))
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 2**63 - 1),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=20),
+    st.lists(st.text(max_size=3), max_size=3),
+)
+
+
+@given(st.data())
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_mutated_records_raise_nothing_but_protocol_errors(data: st.DataObject) -> None:
+    message = data.draw(
+        st.sampled_from(
+            [
+                a_request(),
+                a_reply(),
+                CatalogueReply(platform="p", count=2, mean=np.ones(2), covariance=np.eye(2)),
+                Refusal(platform="p", code=1, kind="k", message="m"),
+            ]
+        )
+    )
+    records = over_the_wire(message.to_records())
+    for _ in range(data.draw(st.integers(1, 3))):
+        name = data.draw(st.sampled_from(sorted(records.keys())))
+        record = records[name]
+        action = data.draw(st.sampled_from(["drop", "add", "change", "drop record", "swap"]))
+        keys = sorted(record.keys())
+        if action == "drop record" and len(records) > 1:
+            del records[name]
+        elif action == "swap":
+            records[name] = data.draw(
+                st.sampled_from([ConfigRecord(), ArrayRecord(), MetricRecord()])
+            )
+        elif action == "drop" and keys:
+            del record[data.draw(st.sampled_from(keys))]
+        else:
+            key = data.draw(st.sampled_from([*keys, "new"]) if action == "change" else NAMES)
+            if isinstance(record, ArrayRecord):
+                old = record[key] if key in record else Array(np.ones(1, np.float32))
+                content = bytearray(old.data)
+                for _ in range(data.draw(st.integers(0, 3))):
+                    place = data.draw(st.integers(0, len(content) - 1))
+                    content[place] = data.draw(st.integers(0, 255))
+                cut = data.draw(st.integers(0, len(content)))
+                shape = data.draw(st.sampled_from([old.shape, (), (1,), (-1,), (2**40, 2**40)]))
+                stype = data.draw(st.sampled_from([old.stype, "pickle", ""]))
+                dtype = data.draw(st.sampled_from([old.dtype, "float64", "object", "nonsense"]))
+                record[key] = Array(dtype, shape, stype, bytes(content[:cut]))
+            elif isinstance(record, ConfigRecord):
+                junk = data.draw(JUNK)
+                if junk is not None:
+                    record[key] = junk
+    kind = type(message)
+    for parse in {kind, TrainRequest, TrainReply, CatalogueReply, Refusal}:
+        try:
+            parsed = parse.from_records(records)
+        except ProtocolError:
+            continue
+        assert parse is kind  # no message passes for another
+        again = kind.from_records(over_the_wire(parsed.to_records()))
+        assert {f.name for f in dataclasses.fields(again)} == set(vars(again)) - {
+            "digest",
+            "base_sha256",
+        }
+    assert isinstance(kind_of(records), str)
+
+
+def test_size_counts_tensors_and_text() -> None:
+    small, large = a_reply(), a_reply(update={"b": np.ones((200, 3), np.float32)})
+    growth = size_in_bytes(large.to_records()) - size_in_bytes(small.to_records())
+    assert growth == 198 * 3 * 2
+    assert size_in_bytes(small.to_records()) > 6 * 2
