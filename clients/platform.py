@@ -3,7 +3,7 @@
     folder/
     ├── platform.json         name, population, privacy promise, settings
     ├── catalogue.json        public items
-    ├── vectors.npy           (V, D) float32 text vectors, not whitened
+    ├── states.npy            (V, H, D) float32 text states by layer, not whitened
     ├── sequences.npz         training histories under pseudonyms
     ├── secrets/              the round's secret; those of earlier rounds are removed
     ├── policy.json           what the partner permits (optional)
@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clients.policy import Policy
@@ -31,15 +30,16 @@ from shared.config.training import ModelSettings, TrainingSettings
 from shared.errors import ConfigError, PolicyRefusal, ProtocolError, RunError
 from shared.events import Sequences
 from shared.files import replacing, write_json
+from shared.ground import Ground
 from shared.model import InterestModel
 from shared.privacy.accountant import calibrate
 from shared.privacy.ledger import Ledger
 from shared.privacy.randomness import Randomness, StoredSecrets, UnsafeSeed
 from shared.protocol import TrainReply, TrainRequest
-from shared.training import Ground, LocalPlan, local_round
+from shared.training import LocalPlan, local_round
 from shared.whitening import CatalogueMoments, Whitening, moments
 
-_TRAINING = ("learning_rate", "targets_per_user", "unobserved_weight")
+_TRAINING = ("learning_rate", "targets_per_user", "negatives", "temperature")
 
 
 class PlatformRecord(Settings):
@@ -128,14 +128,14 @@ class Platform:
         folder: Path,
         record: PlatformRecord,
         catalogue: Catalogue,
-        vectors: NDArray[np.float32],
+        states: NDArray[np.float32],
         sequences: Sequences,
     ) -> "Platform":
         """Write a platform's folder; `platform.json` last, so that a half-made one is none."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        with replacing(folder / "vectors.npy") as temporary, open(temporary, "wb") as file:
-            np.save(file, vectors)
+        with replacing(folder / "states.npy") as temporary, open(temporary, "wb") as file:
+            np.save(file, states)
         with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
@@ -174,9 +174,9 @@ class Platform:
         )
 
     @cached_property
-    def vectors(self) -> NDArray[np.float32]:
-        """(V, D) text vectors, as encoded."""
-        found: NDArray[np.float32] = np.load(self.folder / "vectors.npy", allow_pickle=False)
+    def states(self) -> NDArray[np.float32]:
+        """(V, H, D) text states by layer, as encoded."""
+        found: NDArray[np.float32] = np.load(self.folder / "states.npy", allow_pickle=False)
         return found
 
     @cached_property
@@ -191,18 +191,15 @@ class Platform:
 
     @cached_property
     def _moments(self) -> CatalogueMoments:
-        return moments(self.vectors)
+        return moments(self.states[:, -1])
 
     def moments(self) -> CatalogueMoments:
         """Statistics of the public catalogue: what the shared whitening is fitted on."""
         return self._moments
 
     def ground(self, whitening: Whitening) -> Ground:
-        """The public side of training: item vectors and the platform's place."""
-        own = self.moments()
-        items = whitening.local(own).items(self.vectors)
-        place = whitening.place(own, self.record.model.context)
-        return Ground(torch.from_numpy(items), torch.from_numpy(place))
+        """The public side of training and scoring."""
+        return Ground.of(self.states, whitening)
 
     @property
     def ledger_path(self) -> Path:
@@ -231,7 +228,8 @@ class Platform:
             request, epsilon=record.epsilon, noise_multiplier=record.noise_multiplier
         )
         plan = self._plan(request)
-        model = InterestModel(record.model, self.vectors.shape[1]).load(request.adapter)
+        model = InterestModel(record.model, self.states.shape[2]).load(request.adapter)
+        model.block(plan.trained)  # refused before anything is charged
         ground = self.ground(Whitening.from_arrays(request.base))
         randomness = self._randomness
         secret = randomness.open(
@@ -290,11 +288,14 @@ class Platform:
             training = TrainingSettings.load(
                 {name: asked[name] for name in _TRAINING}, where="train request"
             )
+            (trained,) = request.trained
             return LocalPlan(
+                trained=trained,
                 steps=steps,
                 learning_rate=training.rate(0),
                 targets_per_user=training.targets_per_user,
-                unobserved_weight=training.unobserved_weight,
+                negatives=training.negatives,
+                temperature=training.temperature,
                 sample_rate=record.sample_rate,
                 clip_norm=record.clip_norm,
                 noise_multiplier=record.noise_multiplier,
@@ -326,7 +327,7 @@ class Platform:
             json.dumps(sequences.users).encode(),
             sequences.items.tobytes(),
             sequences.offsets.tobytes(),
-            self.vectors.tobytes(),
+            self.states.tobytes(),
         ):
             digest.update(len(content).to_bytes(8, "little"))
             digest.update(content)

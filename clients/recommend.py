@@ -125,7 +125,7 @@ class Recommender:
     ) -> Recommendations:
         """The best `k` items that are not in `history`; fewer where the catalogue has no more.
 
-        An empty history is allowed: what the platform's place and popularity say is recommended.
+        An empty history is allowed: what is popular is recommended.
 
         Args:
             history: (L,) catalogue rows, oldest first; an item met again counts by its first time,
@@ -189,13 +189,11 @@ class Recommender:
         return score
 
     def _attention(self, events: int) -> NDArray[np.float32]:
-        """(L,) how much each event counts, oldest first: the mean over the model's speeds.
-
-        The fastest alone would call what a user did last their only interest.
-        """
+        """(L,) how much each event counts, oldest first."""
         present = torch.ones(events, dtype=torch.bool)
-        speeds = [recency_weights(present, decay) for decay in self.scorer.model.decays]
-        weights: NDArray[np.float32] = torch.stack(speeds).mean(dim=0).flip(0).numpy()
+        weights: NDArray[np.float32] = (
+            recency_weights(present, self.scorer.model.decay).flip(0).numpy()
+        )
         return weights
 
     def _item(self, row: int) -> Item:

@@ -5,16 +5,16 @@ Shapes: `B` users, `L` history, `D` width, `V` items.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from shared.adapters import Adapter
 from shared.config.training import ModelSettings
+from shared.ground import Ground
 from shared.model import InterestModel, padded
-from shared.training import Ground
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class InterestScorer:
 
     Args:
         model: with an adapter loaded; the initial one scores as the frozen baseline.
-        ground: the platform's item vectors and place.
+        ground: the platform's public items.
     """
 
     model: InterestModel
@@ -38,20 +38,23 @@ class InterestScorer:
         """
         return cls(InterestModel(settings, ground.vectors.shape[1]).load(adapter), ground)
 
+    @cached_property
+    def items(self) -> torch.Tensor:
+        """(V, D) adapted items, computed once."""
+        with torch.inference_mode():
+            return self.model.items(self.ground)
+
     @torch.inference_mode()
     def interests(self, histories: Sequence[NDArray[np.int32]]) -> torch.Tensor:
-        """(B, D) interest vectors."""
+        """(B, D) interest vectors of unit length."""
         recent = [history[-self.model.history_length :] for history in histories]
-        items, present = padded(recent)
-        features = self.model.features(self.ground.vectors, self.ground.place, items, present)
-        found: torch.Tensor = self.model(features)
-        return found
+        return self.model.interests(self.items, *padded(recent))
 
     @torch.inference_mode()
     def scores(self, histories: Sequence[NDArray[np.int32]]) -> torch.Tensor:
-        """(B, V) float32 cosines, higher is better; an interest of length zero scores all alike.
+        """(B, V) float32, higher is better; zeros for a user without a history.
 
-        The length of an interest vector never changes one user's ranking; taking it out puts all
-        users on the scale that the local head is mixed in on.
+        The interest has unit length, so that the head's mixing weights mean the same for all
+        users; adapted items differ in length, which is how the adapter says what is wanted more.
         """
-        return F.normalize(self.interests(histories), dim=1) @ self.ground.vectors.T
+        return self.interests(histories) @ self.items.T

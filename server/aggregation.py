@@ -68,25 +68,31 @@ class ServerOptimiser:
         }
 
     def apply(self, state: State, adapter: Adapter, mean: Float64s) -> tuple[Adapter, State]:
-        """The next adapter and state; the arguments are left as they were."""
+        """The next adapter and state; the arguments are left as they were.
+
+        Tensors that `mean` does not name stay as they are, and so does their state.
+        """
         if self.settings.optimiser == "fedavg":
             return self._stepped(adapter, mean), {}
         beta = self.settings.momentum
+        before = state["momentum"]
         if self.settings.optimiser == "fedavgm":
-            momentum = {name: beta * state["momentum"][name] + mean[name] for name in mean}
-            return self._stepped(adapter, momentum), {"momentum": momentum}
+            momentum = {name: beta * before[name] + mean[name] for name in mean}
+            return self._stepped(adapter, momentum), {"momentum": before | momentum}
         beta2 = self.settings.second_momentum
-        momentum = {name: beta * state["momentum"][name] + (1 - beta) * mean[name] for name in mean}
+        squares = state["second_momentum"]
+        momentum = {name: beta * before[name] + (1 - beta) * mean[name] for name in mean}
         second = {
-            name: beta2 * state["second_momentum"][name] + (1 - beta2) * np.square(mean[name])
-            for name in mean
+            name: beta2 * squares[name] + (1 - beta2) * np.square(mean[name]) for name in mean
         }
         direction = {name: momentum[name] / (np.sqrt(second[name]) + TAU) for name in mean}
-        return self._stepped(adapter, direction), {"momentum": momentum, "second_momentum": second}
+        following = {"momentum": before | momentum, "second_momentum": squares | second}
+        return self._stepped(adapter, direction), following
 
     def _stepped(self, adapter: Adapter, direction: Float64s) -> Adapter:
         eta = self.settings.learning_rate
-        return {
-            name: (value.astype(np.float64) + eta * direction[name]).astype(np.float32)
-            for name, value in adapter.items()
+        moved = {
+            name: (adapter[name].astype(np.float64) + eta * step).astype(np.float32)
+            for name, step in direction.items()
         }
+        return adapter | moved

@@ -83,7 +83,8 @@ def public_constants(settings: FederationSettings) -> dict[str, Scalar]:
         "total_rounds": training.rounds,
         "learning_rate": training.rate(population),
         "targets_per_user": training.targets_per_user,
-        "unobserved_weight": training.unobserved_weight,
+        "negatives": training.negatives,
+        "temperature": training.temperature,
         **model.constants(),
     }
 

@@ -2,7 +2,7 @@
 
 Rules, in the order they are checked:
 1. It comes from the platform that was asked, for this round and this very request.
-2. It has the adapter's tensors: names in order, shapes, float32.
+2. It has the tensors that were asked for: names in order, shapes, float32.
 3. Every number is finite.
 4. Its L2 norm over all tensors is at most `max_update_norm`.
 """
@@ -31,12 +31,12 @@ def check_update(
         raise _rejected(
             f"an answer to request {request.digest[:12]}", reply.request_digest[:12], "digest"
         )
-    names = list(request.adapter)
+    names = list(request.trained)
     if list(reply.update) != names:
         raise _rejected(f"tensors {names}", f"{list(reply.update)[:16]}", "names")
     total = 0.0
-    for name, base in request.adapter.items():
-        update = reply.update[name]
+    for name in names:
+        base, update = request.adapter[name], reply.update[name]
         if update.shape != base.shape:
             raise _rejected(f"shape {base.shape}", f"{update.shape}", name)
         if update.dtype != np.float32:

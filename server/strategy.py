@@ -31,6 +31,7 @@ from server.spending import spent_epsilon
 from shared.adapters import adapter_sha256, initial_adapter
 from shared.config.federation import FederationSettings
 from shared.errors import ProtocolError, QuorumError, RunError
+from shared.model import trained_in
 from shared.protocol import TRAIN, TrainRequest
 from shared.records import from_array_record, size_in_bytes, to_array_record
 from shared.whitening import fit_whitening
@@ -157,6 +158,7 @@ class InterestStrategy(Strategy):
         request = TrainRequest(
             round=server_round,
             adapter={name: value.astype(np.float32) for name, value in decoded.items()},
+            trained=trained_in(names, server_round),
             base=self.state.base,
             settings=dict(config),  # type: ignore[arg-type]
         )

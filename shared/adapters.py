@@ -1,8 +1,8 @@
 """The trainable tensors and nothing else: name -> float32 array, in one fixed order.
 
-On disk an adapter is a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`): LoRA on
-the interest model's `readout`.  `lora_A` is fixed and written along, so that the folder is
-complete for `peft.PeftModel`; only `lora_B` was trained.
+On disk an adapter is a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`): LoRA of
+rank D on a linear layer `items` from an item's features to its vector.  The blocks' pairs are
+written multiplied out (`lora_A` is W, `lora_B` the identity): `peft.PeftModel` reads it as it is.
 """
 
 import hashlib
@@ -19,10 +19,11 @@ from safetensors.numpy import save as save_tensors
 from shared.config.training import ModelSettings
 from shared.errors import AdapterError, ConfigError
 from shared.files import write_bytes, write_json
-from shared.model import READOUT, InterestModel, layout_of
+from shared.model import InterestModel
 
 Adapter = dict[str, NDArray[np.float32]]
 
+LAYER = "items"
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -39,12 +40,7 @@ def initial_adapter(settings: ModelSettings, width: int) -> Adapter:
 
 def extract(model: InterestModel) -> Adapter:
     """A copy of the model's trainable tensors."""
-    return {n: p.detach().numpy().astype(np.float32, copy=True) for n, p in model.trainable()}
-
-
-def difference(new: Adapter, old: Adapter) -> Adapter:
-    """The update: new minus old, tensor by tensor."""
-    return {name: new[name] - old[name] for name in old}
+    return {name: model.block(name).lora_B.weight.detach().numpy().copy() for name in model.names}
 
 
 def adapter_bytes(adapter: Adapter) -> bytes:
@@ -66,29 +62,28 @@ def save_peft(
         base: what the adapter sits on, as words: encoder identity and whitening hash.
     """
     model = InterestModel(settings, width).load(adapter)
-    layout = model.layout
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": None,
         "auto_mapping": None,
         "base_model_name_or_path": f"fedinterest/{base['encoder']}",
-        "r": layout.rank,
-        "lora_alpha": layout.rank,
+        "r": width,
+        "lora_alpha": width,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": [READOUT],
+        "target_modules": [LAYER],
         "inference_mode": True,
         "fan_in_fan_out": False,
         "init_lora_weights": True,
     }
     tensors = {
-        f"{_PREFIX}{READOUT}.lora_A.weight": model.readout.lora_A.weight.detach().numpy(),
-        **{f"{_PREFIX}{name}": value for name, value in adapter.items()},
+        f"{_PREFIX}{LAYER}.lora_A.weight": model.weight.detach().numpy(),
+        f"{_PREFIX}{LAYER}.lora_B.weight": np.eye(width, dtype=np.float32),
     }
     metadata = {"fedinterest": json.dumps({**base, "model": settings.model_dump(mode="json")})}
     write_bytes(
         folder / TENSOR_FILE,
-        save_tensors({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=metadata),
+        save_tensors(tensors, metadata=metadata),
     )
     write_json(folder / CONFIG_FILE, config)
 
@@ -121,29 +116,32 @@ def load_peft(folder: Path, *, base: dict[str, str]) -> tuple[Adapter, ModelSett
                 where=str(path),
                 remedy="Use the adapter with the base model it was trained on.",
             )
-    adapter = {n.removeprefix(_PREFIX): v for n, v in sorted(tensors.items())}
-    fixed = adapter.pop(f"{READOUT}.lora_A.weight", None)
-    width = next((v.shape[0] for v in adapter.values() if v.ndim == 2), 0)
-    model = InterestModel(settings, max(width, 1)).load(adapter)  # names, shapes, finite
-    # Trained against other directions, the same numbers would mean something else.
-    if fixed is None or not np.array_equal(fixed, model.readout.lora_A.weight.detach().numpy()):
+    whole = tensors.pop(f"{_PREFIX}{LAYER}.lora_A.weight", np.zeros(0))
+    outer = tensors.pop(f"{_PREFIX}{LAYER}.lora_B.weight", np.zeros(0))
+    width = whole.shape[0] if whole.ndim == 2 else 1
+    model = InterestModel(settings, width)
+    fits = whole.shape == (width, model.features) and np.array_equal(outer, np.eye(width))
+    if tensors or not fits:
         raise AdapterError(
-            expected="the fixed directions of this version's base model",
-            got="none" if fixed is None else "others",
-            where=f"{path}, {READOUT}.lora_A.weight",
+            expected=f"{LAYER}.lora_A of shape (D, {settings.layers} D), and the identity",
+            got=f"shapes {whole.shape} and {outer.shape}, {len(tensors)} more tensors",
+            where=f"{path}, {LAYER}",
             remedy="Use the adapter with the base model it was trained on.",
         )
+    adapter = {
+        name: np.ascontiguousarray(whole[:, model.block(name).columns]) for name in model.names
+    }
+    model.load(adapter)  # dtype, finite
     return adapter, settings
 
 
 __all__ = [
+    "LAYER",
     "Adapter",
     "adapter_bytes",
     "adapter_sha256",
-    "difference",
     "extract",
     "initial_adapter",
-    "layout_of",
     "load_peft",
     "save_peft",
 ]

@@ -1,22 +1,20 @@
-"""The interest model: a history of item vectors -> an interest vector -> scores of all items.
+"""The interest model: item vectors, adapted; a history's interest is their recency-weighted mean.
 
-Shapes: `B` users, `T` positions predicted per user, `L` history, `D` width, `V` items,
-`F` features, `R` adapter rank.
+Shapes: `B` users, `L` history, `D` width, `V` items, `F` features, `R` columns of a block.
 
-1. A history is read at several speeds: the recency-weighted mean of its item vectors with weight
-   `decay ** k` for the event k steps back.  The first speed is the frozen baseline.
-2. interest = first mean + adapter(features), where the features are the means at every speed and
-   the platform's place among the catalogues (a public constant of the platform).
-3. score of an item = interest . item vector.
+1. adapted item = vector + W features, with W (D, F) the adapter.  It starts at zero.
+2. interest = recency-weighted mean of the history's adapted items, weight `decay ** k` for the
+   event k steps back, brought to unit length.
+3. score of an item = interest . adapted item.
 
-The adapter is one LoRA pair on a linear readout whose own weight is zero: `lora_A` (R, F) is a
-fixed choice of directions, `lora_B` (D, R) is trained and starts at zero.  So round 0 scores
-exactly as the frozen baseline, the average of updates is the update of the average, and noise on
-`lora_B` is not multiplied by other noise (FFA-LoRA: Sun et al. 2024, arXiv 2403.12313).
+So both sides of a score are adapted by the same W, and round 0 scores exactly as the frozen
+baseline.  W is cut into blocks of at most `rank` columns.  A block is a LoRA pair: `lora_A` is
+fixed (it picks the block's columns), `lora_B` (D, R) is trained.  A round trains one block, all
+platforms the same: what is sent is small, the average of the updates is the update of the average,
+and noise is not multiplied by noise (FFA-LoRA: Sun et al. 2024, arXiv 2403.12313).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,8 +23,7 @@ from torch import nn
 
 from shared.config.training import ModelSettings
 from shared.errors import AdapterError
-
-READOUT = "readout"
+from shared.ground import Ground
 
 
 def recency_weights(present: torch.Tensor, decay: float) -> torch.Tensor:
@@ -56,102 +53,91 @@ def padded(histories: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, torch.
     return torch.from_numpy(items), torch.arange(longest) < sizes[:, None]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where each kind of feature goes: how many of the R adapter inputs it gets.
+def block_columns(features: int, rank: int) -> list[slice]:
+    """Which of the F columns each block adapts: every K-th, so that all layers are in each.
 
-    Args:
-        width: D.
-        speeds: number of decays.
-        rank: R.
-        context: inputs for the platform's place among the catalogues.
+    The blocks are disjoint, cover all columns, and differ in size by one at most.
     """
-
-    width: int
-    speeds: int
-    rank: int
-    context: int
-
-    @property
-    def features(self) -> int:
-        """F: the means at every speed, and the place."""
-        return (self.speeds + 1) * self.width
-
-    def lora_a(self) -> torch.Tensor:
-        """(R, F) the fixed directions: the leading whitened axes of every speed, and of the place.
-
-        Whitened axes are ordered by the public catalogues' variance, so the leading ones carry
-        topics and the last ones spelling.  Speeds share the inputs equally, the first getting
-        what is left over.
-        """
-        matrix = torch.zeros(self.rank, self.features)
-        each = (self.rank - self.context) // self.speeds
-        counts = [self.rank - self.context - each * (self.speeds - 1)]
-        counts += [each] * (self.speeds - 1) + [self.context]
-        row = 0
-        for block, count in enumerate(counts):
-            for axis in range(min(count, self.width)):
-                matrix[row, block * self.width + axis] = 1.0
-                row += 1
-        return matrix
+    blocks = -(-features // rank)
+    return [slice(block, features, blocks) for block in range(blocks)]
 
 
-class Readout(nn.Module):
-    """A linear layer with zero weight and a LoRA pair, named as PEFT names them."""
+class Block(nn.Module):
+    """One LoRA pair; `lora_A` is not stored, it picks `columns`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, columns: slice, features: int, width: int) -> None:
         super().__init__()
-        self.lora_A = nn.Linear(layout.features, layout.rank, bias=False)
-        self.lora_B = nn.Linear(layout.rank, layout.width, bias=False)
-        with torch.no_grad():
-            self.lora_A.weight.copy_(layout.lora_a())
-            self.lora_B.weight.zero_()
-        self.lora_A.weight.requires_grad_(False)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., F) -> (..., D)."""
-        return self.lora_B(self.lora_A(features))
+        self.columns = columns
+        size = len(range(features)[columns])
+        # on "meta" first: drawing random weights only to erase them takes longer than a demo round
+        self.lora_B = nn.Linear(size, width, bias=False, device="meta")
+        self.lora_B.weight = nn.Parameter(torch.zeros(width, size))
 
 
 class InterestModel(nn.Module):
-    """Histories to interest vectors.
+    """Item vectors and histories to adapted items and interest vectors.
 
     Args:
-        settings: decays, history length, rank.
-        width: D of the item vectors.
+        settings: layers, decay, history length, rank.
+        width: D of the item vectors; F is `settings.layers` times that.
     """
 
     def __init__(self, settings: ModelSettings, width: int) -> None:
         super().__init__()
-        self.decays = (settings.decay, *settings.slow_decays)
+        self.decay = settings.decay
         self.history_length = settings.history_length
-        self.layout = layout_of(settings, width)
-        self.readout = Readout(self.layout)
+        self.width, self.features = width, settings.layers * width
+        self.blocks = nn.ModuleList(
+            Block(columns, self.features, width)
+            for columns in block_columns(self.features, settings.rank)
+        )
 
-    def features(
-        self, vectors: torch.Tensor, place: torch.Tensor, items: torch.Tensor, present: torch.Tensor
+    @property
+    def names(self) -> list[str]:
+        """The adapter's tensors, a block each, in the one order everybody uses."""
+        return [f"blocks.{number:03d}.lora_B" for number in range(len(self.blocks))]
+
+    def block(self, name: str) -> Block:
+        """The block of a tensor's name.
+
+        Raises:
+            AdapterError: there is no such block.
+        """
+        if name not in self.names:
+            raise AdapterError(
+                expected=f"one of {self.names[0]} to {self.names[-1]}", got=name, where="adapter"
+            )
+        found = self.blocks[self.names.index(name)]
+        if not isinstance(found, Block):
+            raise AdapterError(expected="a block", got=type(found).__name__, where="adapter")
+        return found
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(D, F) W, put together from the blocks; differentiable."""
+        whole = torch.zeros(self.width, self.features)
+        for name in self.names:
+            block = self.block(name)
+            whole[:, block.columns] = block.lora_B.weight
+        return whole
+
+    def items(self, ground: Ground) -> torch.Tensor:
+        """(V, D) adapted items."""
+        return ground.vectors + ground.features @ self.weight.T
+
+    def interests(
+        self, adapted: torch.Tensor, items: torch.Tensor, present: torch.Tensor
     ) -> torch.Tensor:
-        """(..., F) what the readout sees; nothing here is trained.
+        """(B, D) interest vectors of unit length; zeros for an empty history.
 
         Args:
-            vectors: (V, D) whitened unit item vectors.
-            place: (D,) the platform's place among the catalogues.
-            items: (..., L) int64 catalogue rows, newest first, anything where absent.
-            present: (..., L) bool.
+            adapted: (V, D) from `items`.
+            items: (B, L) int64 catalogue rows, newest first, anything where absent.
+            present: (B, L) bool.
         """
-        shape = items.shape
-        rows, here = items.reshape(-1, shape[-1]), present.reshape(-1, shape[-1])
-        read = vectors[rows]
-        means = [
-            torch.einsum("nl,nld->nd", recency_weights(here, decay), read) for decay in self.decays
-        ]
-        blocks = [*means, place.expand(len(rows), -1)]
-        joined = torch.cat(blocks, dim=-1)
-        return joined.reshape(*shape[:-1], joined.shape[-1])
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., F) features -> (..., D) interest vectors."""
-        return features[..., : self.layout.width] + self.readout(features)
+        weights = recency_weights(present, self.decay)
+        mean = torch.einsum("nl,nld->nd", weights, adapted[items])
+        return nn.functional.normalize(mean, dim=-1)
 
     def load(self, adapter: dict[str, NDArray[np.float32]]) -> "InterestModel":
         """Take the adapter's tensors (see `shared.adapters`), and return this model.
@@ -159,16 +145,15 @@ class InterestModel(nn.Module):
         Raises:
             AdapterError: other names, shapes or dtype, or a number that is not finite.
         """
-        own = dict(self.trainable())
-        if list(adapter) != list(own):
+        if list(adapter) != self.names:
             raise AdapterError(
-                expected=f"tensors {list(own)}",
-                got=f"{list(adapter)}",
+                expected=f"{len(self.names)} tensors, {self.names[0]} to {self.names[-1]}",
+                got=f"{len(adapter)}: {list(adapter)[:3]}",
                 where="adapter",
                 remedy="The adapter belongs to another base model.",
             )
-        for name, parameter in own.items():
-            value = adapter[name]
+        for name, value in adapter.items():
+            parameter = self.block(name).lora_B.weight
             if value.shape != tuple(parameter.shape) or value.dtype != np.float32:
                 raise AdapterError(
                     expected=f"float32 of shape {tuple(parameter.shape)}",
@@ -180,18 +165,12 @@ class InterestModel(nn.Module):
                 raise AdapterError(
                     expected="finite numbers", got="NaN or infinity", where=f"adapter, {name}"
                 )
+        for name, value in adapter.items():
             with torch.no_grad():
-                parameter.copy_(torch.tensor(value))
+                self.block(name).lora_B.weight.copy_(torch.tensor(value))
         return self
 
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """The trainable tensors by name, in the one order everybody uses."""
-        return sorted((n, p) for n, p in self.named_parameters() if p.requires_grad)
 
-
-def layout_of(settings: ModelSettings, width: int) -> Layout:
-    """The adapter's layout for item vectors of `width`; the rank never exceeds the features."""
-    speeds = 1 + len(settings.slow_decays)
-    context = min(settings.context, width)
-    rank = min(settings.rank, speeds * width + context)
-    return Layout(width=width, speeds=speeds, rank=max(rank, speeds + context), context=context)
+def trained_in(names: Sequence[str], round_: int) -> list[str]:
+    """The tensors that round `round_` (from 1) trains: one block, in turns."""
+    return [names[(round_ - 1) % len(names)]]

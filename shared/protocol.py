@@ -18,6 +18,7 @@ Rules:
 """
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import FedInterestError
+from shared.files import sha256
 from shared.records import (
     Arrays,
     Scalar,
@@ -43,7 +45,7 @@ from shared.records import (
 )
 from shared.whitening import CatalogueMoments
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 CATALOGUE_QUERY = "query.catalogue"
 TRAIN = "train"
 WIRE = np.float16  # of updates: far finer than the noise in them, at half the bytes
@@ -182,6 +184,7 @@ class TrainRequest:
     Args:
         round: from 1.
         adapter: name -> float32 tensor, in order.
+        trained: which of its tensors this round trains, in order; an update has these and no more.
         base: what the adapter sits on: the whitening's float32 arrays.
         settings: public constants of the run (`steps`, `clip_norm`, `sample_rate`,
             `total_rounds`, ...).  The noise is not among them: a platform sets its own.
@@ -189,6 +192,7 @@ class TrainRequest:
 
     round: int
     adapter: dict[str, NDArray[np.float32]]
+    trained: list[str]
     base: dict[str, NDArray[np.float32]]
     settings: dict[str, Scalar]
     protocol_version: int = PROTOCOL_VERSION
@@ -200,10 +204,11 @@ class TrainRequest:
 
     @cached_property
     def digest(self) -> str:
-        """Hex SHA-256 over version, round, adapter, base and settings."""
+        """Hex SHA-256 over version, round, adapter, trained names, base and settings."""
         fields = (
             f"fedinterest train request {self.protocol_version} {self.round}",
             arrays_sha256(self.adapter),
+            sha256(json.dumps(self.trained).encode()),
             self.base_sha256,
             _settings_sha256(self.settings),
         )
@@ -216,6 +221,7 @@ class TrainRequest:
             round=self.round,
             base_sha256=self.base_sha256,
             adapter_names=list(self.adapter),
+            trained_names=self.trained,
             base_names=list(self.base),
         )
         return RecordDict(
@@ -230,17 +236,20 @@ class TrainRequest:
     @classmethod
     def from_records(cls, records: RecordDict) -> Self:
         """Parse, or raise ProtocolError."""
-        fields = {"round", "base_sha256", "adapter_names", "base_names"}
+        fields = {"round", "base_sha256", "adapter_names", "trained_names", "base_names"}
         head = _read_head(records, "train-request", fields, {"settings", "adapter", "base"})
         request = cls(
             round=_round(head),
             adapter=_floats(records, "adapter", words(head, "adapter_names")),
+            trained=words(head, "trained_names"),
             base=_floats(records, "base", words(head, "base_names")),
             settings=scalars(part(records, "settings", ConfigRecord), "settings"),
         )
         for name, value in (*request.adapter.items(), *request.base.items()):
             if not np.isfinite(value).all():
                 raise protocol_error("finite tensors", "NaN or infinity", name)
+        if not request.trained or not set(request.trained) <= set(request.adapter):
+            raise protocol_error("names of the adapter's tensors", "others or none", "trained")
         if (claimed := _hash(head, "base_sha256")) != request.base_sha256:
             raise protocol_error(f"a base with SHA-256 {claimed}", request.base_sha256, "base")
         return request
@@ -253,7 +262,7 @@ class TrainReply:
     Args:
         platform: its name.
         round, request_digest: what is answered.
-        update: name -> float32 tensor, new adapter minus old; it travels as float16.
+        update: trained name -> float32 tensor, new adapter minus old; it travels as float16.
         constants: `steps`, `noise_multiplier`, `clip_norm`, `sample_rate`: public, none of them
             computed from private data.
     """

@@ -29,7 +29,7 @@ def cache_path(folder: Path, key: str) -> Path:
 
 
 def write_vectors(folder: Path, key: str, vectors: NDArray[np.float32]) -> None:
-    """Store (V, D) vectors under `key`, atomically.
+    """Store vectors, a row (of any shape) an item, under `key`, atomically.
 
     Raises:
         StorageError: the disk refused.
@@ -41,7 +41,7 @@ def write_vectors(folder: Path, key: str, vectors: NDArray[np.float32]) -> None:
 
 
 def read_vectors(folder: Path, key: str, *, rows: int) -> NDArray[np.float32] | None:
-    """The (rows, D) vectors of `key`, or None where none are stored.
+    """The vectors of `key`, or None where none are stored.
 
     Raises:
         CacheError: the file is cut short, changed, of another key or of another shape.
@@ -60,7 +60,7 @@ def read_vectors(folder: Path, key: str, *, rows: int) -> NDArray[np.float32] | 
         vectors = np.load(io.BytesIO(body), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise _damaged("a file that is no array", path) from error
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != rows:
+    if vectors.dtype != np.float32 or vectors.ndim < 2 or len(vectors) != rows:
         raise _damaged(f"{vectors.dtype} of shape {vectors.shape} for {rows} items", path)
     return vectors
 

@@ -35,7 +35,6 @@ from shared.errors import DataError, ProtocolError
 _NOTHING = 1e-6
 PRIOR_ITEMS = 4000  # how many items of one's own the pooled covariance outweighs
 SHRINKAGE = 0.1  # share of the mean variance added to every direction: rare ones are mostly noise
-PLACE_LENGTH = 0.2  # of a platform's place: it must not outweigh a history among the features
 _CHUNK = 8192  # items whose float64 copies are held at once
 
 
@@ -146,33 +145,26 @@ class Whitening:
     Args:
         matrix: (D, D) float32; column j is the direction of the j-th largest variance, divided by
             its standard deviation, with its largest entry positive; 0 where there is no variance.
-        center: (D,) float32; the unweighted mean of the platforms' means, from which a platform's
-            place is told.
 
     Raises:
         ProtocolError: not a square, finite float32 matrix.
     """
 
     matrix: NDArray[np.float32]
-    center: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        matrix, center = self.matrix, self.center
+        matrix = self.matrix
         square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] > 0
-        for name, array, fits in (
-            ("square whitening matrix", matrix, square),
-            ("center as wide", center, center.shape == matrix.shape[:1]),
-        ):
-            if not fits or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ProtocolError(
-                    expected=f"a finite float32 {name}",
-                    got=f"{array.dtype} of shape {array.shape}",
-                    where="whitening",
-                )
+        if not square or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
+            raise ProtocolError(
+                expected="a finite float32 square whitening matrix",
+                got=f"{matrix.dtype} of shape {matrix.shape}",
+                where="whitening",
+            )
 
     def local(
         self, own: CatalogueMoments, *, prior_items: int = PRIOR_ITEMS, shrinkage: float = SHRINKAGE
-    ) -> "Whitening":
+    ) -> "LocalWhitening":
         """The map for one platform's catalogue: same axes, own spread, own centre.
 
         C = (n own + n0 pooled) / (n + n0) + shrinkage * mean variance * I, and the map is
@@ -188,34 +180,19 @@ class Whitening:
         axes = matrix[:, real] / np.sqrt(squares[real])
         pooled = (axes / squares[real]) @ axes.T
         mixed = (own.count * own.covariance + prior_items * pooled) / (own.count + prior_items)
-        with _one_thread():
-            values, vectors = torch.linalg.eigh(torch.tensor((mixed + mixed.T) / 2))
-        spread = np.maximum(values.numpy(), 0.0)
-        root = vectors.numpy() / np.sqrt(spread + shrinkage * spread.mean()) @ vectors.numpy().T
         rotation = np.zeros_like(matrix)
         rotation[:, real] = axes
-        return Whitening(
-            np.ascontiguousarray(root @ rotation, dtype=np.float32), own.mean.astype(np.float32)
-        )
+        return LocalWhitening(_symmetric_root(mixed, shrinkage) @ rotation, own.mean)
 
-    def items(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(V, D) unit vectors of the items of the catalogue this map is local to.
+    def apply(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(V, D) float32: the vectors, centred on their own mean, times the matrix.
 
-        An item that whitening leaves nothing of stays zero.
+        Raises:
+            ProtocolError: vectors of another width.
         """
-        whitened = self.apply(vectors, self.center)
-        norms = np.linalg.norm(whitened, axis=1, keepdims=True)
-        return whitened / np.maximum(norms, np.finfo(np.float32).tiny)
-
-    def place(self, own: CatalogueMoments, axes: int) -> NDArray[np.float32]:
-        """(D,) float32: where the catalogue lies among all, of one length over the leading `axes`.
-
-        A public constant of a platform.  Zero where there is nothing to tell platforms apart.
-        """
-        shift = (own.mean - self.center) @ self.matrix.astype(np.float64)
-        length = float(np.linalg.norm(shift[:axes]))
-        placed = shift * (PLACE_LENGTH / length) if length > 1e-9 else np.zeros_like(shift)
-        return placed.astype(np.float32)
+        self._check_width(vectors)
+        center = np.add.reduce(vectors, axis=0, dtype=np.float64) / max(1, len(vectors))
+        return _mapped(vectors, center, self.matrix)
 
     def _check_width(self, vectors: NDArray[np.floating]) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != len(self.matrix):
@@ -226,33 +203,15 @@ class Whitening:
                 remedy="The whitening map belongs to another encoder.",
             )
 
-    def apply(
-        self, vectors: NDArray[np.floating], center: NDArray[np.floating] | None = None
-    ) -> NDArray[np.float32]:
-        """(vectors - center) @ matrix, (V, D) float32; `center` (D,) is the vectors' own mean.
-
-        Raises:
-            ProtocolError: vectors of another width.
-        """
-        self._check_width(vectors)
-        if center is None:
-            center = np.add.reduce(vectors, axis=0, dtype=np.float64) / max(1, len(vectors))
-        with _one_thread():
-            centred = torch.tensor(vectors - center, dtype=torch.float32)
-            return (centred @ torch.tensor(self.matrix)).numpy()
-
     @cached_property
     def sha256(self) -> str:
         """Hex SHA-256 of the width and all little-endian bytes: the map's version."""
-        content = b"".join(
-            np.ascontiguousarray(array, dtype="<f4").tobytes()
-            for array in (self.matrix, self.center)
-        )
+        content = np.ascontiguousarray(self.matrix, dtype="<f4").tobytes()
         return hashlib.sha256(f"whitening {len(self.matrix)}\n".encode() + content).hexdigest()
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """The map as named arrays for a message."""
-        return {"whitening": self.matrix, "center": self.center}
+        return {"whitening": self.matrix}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> "Whitening":
@@ -261,13 +220,65 @@ class Whitening:
         Raises:
             ProtocolError: other names, shapes, types or values.
         """
-        if set(arrays) != {"whitening", "center"}:
+        if set(arrays) != {"whitening"}:
             raise ProtocolError(
-                expected="two arrays, whitening and center",
+                expected="one array, whitening",
                 got=f"{sorted(arrays)}",
                 where="whitening",
             )
-        return cls(arrays["whitening"], arrays["center"])  # type: ignore[arg-type]
+        return cls(arrays["whitening"])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalWhitening:
+    """A whitening map for one platform's catalogue.
+
+    Args:
+        matrix: (D, D) float64.
+        center: (D,) float64, the catalogue's own mean.
+    """
+
+    matrix: NDArray[np.float64]
+    center: NDArray[np.float64]
+
+    def items(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(V, D) unit vectors; an item that whitening leaves nothing of stays zero."""
+        whitened = _mapped(vectors, self.center, self.matrix)
+        norms = np.linalg.norm(whitened, axis=1, keepdims=True)
+        return whitened / np.maximum(norms, np.finfo(np.float32).tiny)
+
+
+def spherical(
+    vectors: NDArray[np.floating], *, shrinkage: float = SHRINKAGE
+) -> NDArray[np.float32]:
+    """(V, D) unit vectors, made even by their own covariance alone, moved as little as possible.
+
+    Raises:
+        DataError: no vectors, or some are not finite.
+    """
+    own = moments(vectors)
+    return LocalWhitening(_symmetric_root(own.covariance, shrinkage), own.mean).items(vectors)
+
+
+def _symmetric_root(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
+    """(C + shrinkage * mean variance * I) ** (-1/2); zeros where there is no variance at all."""
+    with _one_thread():
+        values, vectors = torch.linalg.eigh(torch.tensor((covariance + covariance.T) / 2))
+    spread = np.maximum(values.numpy(), 0.0)
+    spread = spread + shrinkage * spread.mean()
+    scale = np.where(spread > 0, 1 / np.sqrt(np.where(spread > 0, spread, 1.0)), 0.0)
+    root: NDArray[np.float64] = (vectors.numpy() * scale) @ vectors.numpy().T
+    return root
+
+
+def _mapped(
+    vectors: NDArray[np.floating], center: NDArray[np.float64], matrix: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """(vectors - center) @ matrix in float32."""
+    with _one_thread():
+        centred = torch.tensor(vectors - center, dtype=torch.float32)
+        found: NDArray[np.float32] = (centred @ torch.tensor(matrix, dtype=torch.float32)).numpy()
+    return found
 
 
 def fit_whitening(
@@ -308,8 +319,7 @@ def fit_whitening(
     columns = np.where(real, columns / np.sqrt(np.where(real, values_falling, 1.0)), 0.0)
     largest = np.abs(columns).argmax(axis=0)
     columns = columns * np.where(columns[largest, np.arange(len(columns))] < 0, -1.0, 1.0)
-    center = np.mean([part.mean for part in parts], axis=0)
-    return Whitening(np.ascontiguousarray(columns, dtype=np.float32), center.astype(np.float32))
+    return Whitening(np.ascontiguousarray(columns, dtype=np.float32))
 
 
 def _in_order(parts: Sequence[CatalogueMoments]) -> list[CatalogueMoments]:

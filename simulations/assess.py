@@ -18,7 +18,7 @@ from server import checkpoint as checkpoints
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
 from shared.events import Sequences
-from shared.training import Ground
+from shared.ground import Ground
 from shared.whitening import Whitening
 from simulations.baselines.base import Scorer, Sum
 from simulations.baselines.frozen import Frozen

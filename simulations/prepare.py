@@ -76,7 +76,7 @@ def prepare(
         progress(f"reading {name}", 0, 0)
         data = ingest(own, _secret(folder, unsafe_seed))
         cut = split(data.sequences)
-        vectors = encode_catalogue(
+        states = encode_catalogue(
             data.catalogue,
             settings.model,
             cache_dir=cache,
@@ -118,7 +118,7 @@ def prepare(
             unsafe_seed=unsafe_seed,
         )
         (run_folder / "ledger").mkdir(exist_ok=True)
-        Platform.create(folder, record, data.catalogue, vectors, cut.train)
+        Platform.create(folder, record, data.catalogue, states, cut.train)
     return settings.model_copy(update={"platforms": platforms})
 
 

@@ -1,5 +1,6 @@
 """A whole federation as one TOML file: `federation.toml`."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class PlatformSettings(Settings):
         kind: what it is, in a word, for people ("shop", "film").
         population: public, declared number of users; sets delta and the denominators.  None is
             allowed in a simulation only, where the count is rounded up to two digits.
-        weight: public aggregation weight; None means the population.
+        weight: public aggregation weight; None means the root of the population: large platforms
+            lead without drowning the others.
     """
 
     kind: str = "platform"
@@ -35,7 +37,7 @@ class PlatformSettings(Settings):
     @property
     def public_weight(self) -> float:
         """What the platform's update counts: declared, never counted from data."""
-        return self.weight if self.weight is not None else float(self.population or 1)
+        return self.weight if self.weight is not None else math.sqrt(self.population or 1)
 
 
 class FederationSettings(Settings):

@@ -1,5 +1,6 @@
 """The model and how it is trained.  Changing these changes quality, never the guarantee."""
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -15,57 +16,59 @@ class ModelSettings(Settings):
         pooling: how token states become one vector; "auto" is mean for BERT-like models and
             last-token for GPT-like ones.
         max_tokens: item texts are cut to this many tokens.
+        layers: how many of the encoder's layers the adapter reads, evenly spread from the word
+            embeddings to the last one.
         history_length: most recent events the model reads.
         decay: weight of an event relative to the one after it, in (0, 1].
-        slow_decays: further speeds at which the adapter reads the history.
-        rank: inputs of the adapter; 192 at width 384 is 147,456 bytes an update (float16).
-        context: how many of them tell the platform's place among the catalogues.
+        rank: directions of the adapter that one round trains; 192 at width 384 is 147,456 bytes an
+            update (float16).
     """
 
     encoder: str = "embedded"
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"
     max_tokens: int = Field(default=64, ge=4, le=512)
+    layers: int = Field(default=4, ge=1, le=100)
     history_length: int = Field(default=50, ge=1, le=1000)
     decay: float = Field(default=0.6, gt=0, le=1)
-    slow_decays: tuple[float, ...] = ()
     rank: int = Field(default=192, ge=1)
-    context: int = Field(default=8, ge=0)
 
     def constants(self) -> dict[str, int | float | str]:
         """What both sides must agree on about the model, as scalars of a train request."""
         return {
+            "model.layers": self.layers,
             "model.history_length": self.history_length,
             "model.decay": self.decay,
-            "model.slow_decays": ",".join(f"{decay:g}" for decay in self.slow_decays),
             "model.rank": self.rank,
-            "model.context": self.context,
         }
 
 
 class TrainingSettings(Settings):
     """Local training on a platform, all of it public constants.
 
-    The loss is quadratic and its gradient is averaged over thousands of users, so the steps are
-    few and long.  See docs/decisions/0004-few-large-private-steps.md.
+    A step's gradient is averaged over thousands of users, so the steps are few and long.  See
+    docs/decisions/0005-adapting-the-items.md.
 
     Args:
         rounds: federation rounds.
-        learning_rate: of a platform's SGD; None is 0.0075 for every declared user of the
-            federation, at most 250: the noise in a mean gradient falls with the users.
-        targets_per_user: most positions of a history that are predicted in a step.
-        unobserved_weight: how strongly an interest is kept away from items in general.
+        learning_rate: of a platform's SGD; None is 100, and less for federations of fewer than
+            100,000 declared users, as the root of their number: the noise in a mean gradient
+            falls with the users.
+        targets_per_user: most events of a history that are predicted in a step.
+        negatives: catalogue items that a step's next items are told from.
+        temperature: of the softmax over them, on cosines.
     """
 
-    rounds: int = Field(default=16, ge=1)
+    rounds: int = Field(default=24, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    targets_per_user: int = Field(default=4, ge=1)
-    unobserved_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    targets_per_user: int = Field(default=8, ge=1)
+    negatives: int = Field(default=1024, ge=1)
+    temperature: float = Field(default=0.1, gt=0, allow_inf_nan=False)
 
     def rate(self, population: int) -> float:
         """The learning rate for a federation of `population` declared users in all."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return min(250.0, 0.0075 * population)
+        return 100.0 * min(1.0, math.sqrt(population / 100_000))
 
 
 class ServerSettings(Settings):

@@ -4,7 +4,7 @@ Both steps have the same model, loss, public vectors, users, positions and micro
 alternate in one run, so that whatever else the machine does falls on both.  The private one is
 `shared.training.Steps` as the platforms run it: Poisson sampling (at rate 1, so that every step
 has the same users), per-user gradients, clipping, cryptographic noise.  The other is plain
-autograd and SGD with none of that.
+SGD with none of that.
 """
 
 import statistics
@@ -14,44 +14,46 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.config.training import ModelSettings, SpeedSettings
+from shared.config.privacy import PrivacySettings
+from shared.config.training import ModelSettings, SpeedSettings, TrainingSettings
 from shared.errors import ConfigError
 from shared.events import Sequences
+from shared.ground import Ground
 from shared.model import InterestModel
 from shared.privacy.randomness import RoundSecret, UnsafeSeed
-from shared.training import Ground, LocalPlan, Steps, by_length, losses, positions
+from shared.training import LocalPlan, Steps, by_length
 
 _WARM_UP = 3
 _FEWEST, _MEAN, _MOST = 5, 9, 50  # events of a user, about as in the storefronts' logs
 
 
 class PlainSteps:
-    """The non-private twin of `shared.training.Steps`: same arguments, same `take`."""
+    """The non-private twin of `shared.training.Steps`: same arguments, same `take`.
+
+    It has the batch's gradient from the same factors, in one matrix product.
+    """
 
     def __init__(
         self, model: InterestModel, ground: Ground, sequences: Sequences, plan: LocalPlan
     ) -> None:
-        self.model, self.ground, self.sequences, self.plan = model, ground, sequences, plan
-        self.trainable = [parameter for _, parameter in model.trainable()]
-        self.optimiser = torch.optim.SGD(self.trainable, lr=plan.learning_rate)
+        self.steps = Steps(model, ground, sequences, plan)
+        self.steps.wrapped.disable_hooks()
+        self.weight = self.steps.block.lora_B.weight
+        self.optimiser = torch.optim.SGD([self.weight], lr=plan.learning_rate)
 
     def take(self, step: int, secret: RoundSecret) -> None:
         """All users, plain gradient, step."""
-        plan, ground = self.plan, self.ground
-        users = np.arange(len(self.sequences))
-        coins = secret.stream("positions", step).uniform(len(users) * plan.targets_per_user)
-        coins = coins.reshape(len(users), plan.targets_per_user)
-        self.optimiser.zero_grad()
-        users = by_length(self.sequences, users)
+        steps, plan = self.steps, self.steps.plan
+        users = np.arange(len(steps.sequences))
+        coins = secret.stream("positions", step).uniform(len(users))
+        table = steps.table(secret.stream("negatives", step))
+        users = by_length(steps.sequences, users)
+        gradient = torch.zeros_like(self.weight)
         for start in range(0, len(users), plan.micro_batch):
             rows = users[start : start + plan.micro_batch]
-            batch = positions(self.sequences, rows, coins[rows], self.model.history_length)
-            features = self.model.features(ground.vectors, ground.place, batch.items, batch.present)
-            interest = self.model(features)
-            losses(interest, ground, batch, plan.unobserved_weight).sum().backward()
-        for parameter in self.trainable:
-            if parameter.grad is not None:
-                parameter.grad /= plan.sample_rate * plan.population
+            inputs, outputs = steps.factors(table, rows, coins[rows])
+            gradient += outputs.flatten(0, 1).T @ inputs.flatten(0, 1)
+        self.weight.grad = gradient / (plan.sample_rate * plan.population)
         self.optimiser.step()
 
 
@@ -78,13 +80,16 @@ def run_dp_step_bench(
             where="bench dp-step",
         )
     ground, sequences = made_up(users, items, width)
+    training = TrainingSettings()
     plan = LocalPlan(
         steps=steps,
         learning_rate=1.0,
-        targets_per_user=4,
-        unobserved_weight=0.1,
+        trained=InterestModel(ModelSettings(), width).names[0],
+        targets_per_user=training.targets_per_user,
+        negatives=training.negatives,
+        temperature=training.temperature,
         sample_rate=1.0,
-        clip_norm=0.3,
+        clip_norm=PrivacySettings().clip_norm,
         noise_multiplier=1.0,
         population=users,
         micro_batch=SpeedSettings().train_batch,
@@ -106,7 +111,7 @@ def run_dp_step_bench(
         "users": users,
         "events": len(sequences.items),
         "micro_batch": plan.micro_batch,
-        "parameters": sum(parameter.numel() for parameter in plain.trainable),
+        "parameters": plain.weight.numel(),
         "private_seconds": round(medians["private"], 6),
         "plain_seconds": round(medians["plain"], 6),
         "ratio": round(medians["private"] / medians["plain"], 4),
@@ -120,12 +125,16 @@ def made_up(users: int, items: int, width: int, seed: int = 0) -> tuple[Ground, 
     """A catalogue of random directions and histories of about nine events, at random."""
     rng = np.random.default_rng(seed)
     vectors = torch.from_numpy(rng.standard_normal((items, width), dtype=np.float32))
-    place = torch.zeros(width)
-    place[: ModelSettings().context] = 0.07
     sizes = np.minimum(_FEWEST - 1 + rng.geometric(1 / (_MEAN - _FEWEST + 1), users), _MOST)
     sequences = Sequences(
         users=tuple(f"user-{number}" for number in range(users)),
         items=rng.integers(0, items, int(sizes.sum())).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
     )
-    return Ground(vectors=torch.nn.functional.normalize(vectors, dim=1), place=place), sequences
+    layers = ModelSettings().layers
+    features = torch.from_numpy(rng.standard_normal((items, layers * width), dtype=np.float32))
+    ground = Ground(
+        vectors=torch.nn.functional.normalize(vectors, dim=1),
+        features=torch.nn.functional.normalize(features, dim=1),
+    )
+    return ground, sequences

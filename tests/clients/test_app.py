@@ -86,6 +86,7 @@ def a_request() -> TrainRequest:
     return TrainRequest(
         round=2,
         adapter={"b": np.ones(3, np.float32)},
+        trained=["b"],
         base={"whitening": np.eye(2, dtype=np.float32)},
         settings={"steps": 1, "sample_rate": 0.5, "clip_norm": 1.0},
     )

@@ -1,5 +1,6 @@
 """A platform's folder: what it checks, in what order it pays, and what a crash costs."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from shared.errors import (
     RunError,
 )
 from shared.events import Sequences
+from shared.model import trained_in
 from shared.privacy.accountant import Charge, epsilon
 from shared.privacy.ledger import Ledger, read_ledger
 from shared.protocol import TRAIN, Refusal, TrainReply, TrainRequest
@@ -39,13 +41,14 @@ from shared.training import local_round
 from shared.whitening import fit_whitening, moments
 
 ITEMS, WIDTH, POPULATION = 25, 8, 60
-MODEL = ModelSettings(history_length=5, rank=11)
+LAYERS = 2
+MODEL = ModelSettings(history_length=5, rank=11, layers=LAYERS)
 PRIVACY = PrivacySettings(epsilon=4.0, sample_rate=0.3, clip_norm=0.5, steps_per_round=3)
 ROUNDS = 2
 
 
 def item_vectors(seed: int = 0) -> NDArray[np.float32]:
-    drawn: NDArray[np.float64] = np.random.default_rng(seed).normal(size=(ITEMS, WIDTH))
+    drawn = np.random.default_rng(seed).normal(size=(ITEMS, LAYERS, WIDTH))
     return drawn.astype(np.float32)
 
 
@@ -105,14 +108,17 @@ def a_request(round_: int = 1, adapter: Adapter | None = None, **changes: Any) -
         "private": True,
         "learning_rate": 0.5,
         "targets_per_user": 3,
-        "unobserved_weight": 0.5,
+        "negatives": 20,
+        "temperature": 0.2,
         **MODEL.constants(),
         **changes,
     }
-    base = fit_whitening([moments(item_vectors()), moments(item_vectors(7) + 1)])
+    base = fit_whitening([moments(item_vectors()[:, -1]), moments(item_vectors(7)[:, -1] + 1)])
+    adapter = initial_adapter(MODEL, WIDTH) if adapter is None else adapter
     return TrainRequest(
         round=round_,
-        adapter=initial_adapter(MODEL, WIDTH) if adapter is None else adapter,
+        adapter=adapter,
+        trained=trained_in(list(adapter), round_),
         base=base.to_arrays(),  # type: ignore[arg-type]
         settings={name: value for name, value in settings.items() if value is not None},
     )
@@ -156,7 +162,7 @@ def test_a_folder_holds_what_was_put_in(tmp_path: Path) -> None:
     assert platform.name == "films"
     assert platform.catalogue.ids[-1] == f"i{ITEMS - 1}"
     assert platform.catalogue.categories[4] == ("things", "1")
-    assert np.array_equal(platform.vectors, item_vectors())
+    assert np.array_equal(platform.states, item_vectors())
     assert platform.sequences.users == histories().users
     assert np.array_equal(platform.sequences.items, histories().items)
     assert np.array_equal(platform.sequences.offsets, histories().offsets)
@@ -196,10 +202,10 @@ def test_the_ground_is_public_and_of_unit_length(tmp_path: Path) -> None:
     other = made(tmp_path / "b", histories(3, seed=9))
     whitening = fit_whitening([platform.moments()])
     ground = platform.ground(whitening)
-    assert ground.vectors.dtype == ground.place.dtype == torch.float32
+    assert ground.vectors.dtype == ground.features.dtype == torch.float32
     assert torch.allclose(ground.vectors.norm(dim=1), torch.ones(ITEMS), atol=1e-5)
     assert torch.equal(other.ground(whitening).vectors, ground.vectors)
-    assert torch.equal(other.ground(whitening).place, ground.place)
+    assert torch.equal(other.ground(whitening).features, ground.features)
 
 
 def test_the_promise_covers_exactly_the_run() -> None:
@@ -338,9 +344,12 @@ def test_another_request_is_charged_again_under_other_noise(tmp_path: Path, what
     steps = int(request.settings["steps"])
     assert steps_charged(platform) == PRIVACY.steps_per_round + steps
     update = {name: value * 2 for name, value in second.update.items()}
+    (trained,) = first.update.values()
     for other in (second.update, update):  # half the learning rate would be half the update
-        name = next(iter(other))
-        assert np.abs(other[name] - first.update[name]).max() > 1e-4
+        (found,) = other.values()
+        assert found.shape != trained.shape or np.abs(found - trained).max() > 1e-4
+    if what == "round":  # another block, of as many numbers but one column
+        return
     ours, theirs = (np.concatenate([v.ravel() for v in r.update.values()]) for r in (first, second))
     assert abs(np.corrcoef(ours, theirs)[0, 1]) < 0.6
 
@@ -479,9 +488,9 @@ def test_a_round_of_too_many_steps_is_refused_whole(tmp_path: Path, computed: li
         ({"learning_rate": "fast"}, ProtocolError),
         ({"learning_rate": 0.0}, ProtocolError),
         ({"learning_rate": math.inf}, ProtocolError),
-        ({"unobserved_weight": None}, ProtocolError),
-        ({"unobserved_weight": 0.0}, ProtocolError),
-        ({"unobserved_weight": math.nan}, ProtocolError),
+        ({"negatives": None}, ProtocolError),
+        ({"temperature": 0.0}, ProtocolError),
+        ({"temperature": math.nan}, ProtocolError),
     ],
 )
 def test_a_request_for_something_else_costs_nothing(
@@ -508,7 +517,7 @@ def test_the_coordinator_is_told_what_is_wrong_with_its_request(tmp_path: Path) 
     )
     for change, reason in (
         ({"learning_rate": -2.0}, "learning_rate = -2.0"),
-        ({"unobserved_weight": None}, "'unobserved_weight'"),
+        ({"temperature": None}, "'temperature'"),
     ):
         message = Message(a_request(**change).to_records(), 2, TRAIN)
         refusal = Refusal.from_records(client_app(message, where).content)
@@ -524,12 +533,11 @@ def misfit(what: str) -> TrainRequest:
     if what == "an adapter with NaN":
         return a_request(adapter={n: v + np.float32(np.nan) for n, v in good.adapter.items()})
     if what == "no whitening":
-        return TrainRequest(round=1, adapter=good.adapter, base={}, settings=good.settings)
-    base = {
-        "whitening": np.eye(WIDTH + 1, dtype=np.float32),
-        "center": np.zeros(WIDTH + 1, np.float32),
-    }
-    return TrainRequest(round=1, adapter=good.adapter, base=base, settings=good.settings)
+        return dataclasses.replace(good, base={})
+    if what == "two trained tensors":
+        return dataclasses.replace(good, trained=list(good.adapter)[:2])
+    base = {"whitening": np.eye(WIDTH + 1, dtype=np.float32)}
+    return dataclasses.replace(good, base=base)
 
 
 @pytest.mark.parametrize(
@@ -539,6 +547,7 @@ def misfit(what: str) -> TrainRequest:
         ("an adapter with NaN", AdapterError),
         ("no whitening", ProtocolError),
         ("a wider whitening", ProtocolError),
+        ("two trained tensors", ProtocolError),
     ],
 )
 def test_tensors_that_do_not_fit_cost_nothing(

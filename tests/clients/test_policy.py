@@ -16,7 +16,7 @@ SETTINGS = {"steps": 10, "sample_rate": 0.1, "clip_norm": 1.0, "private": True}
 def request_(**changes: object) -> TrainRequest:
     base = {"whitening": np.eye(2, dtype=np.float32)}
     settings = {key: value for key, value in {**SETTINGS, **changes}.items() if value is not None}
-    return TrainRequest(round=1, adapter={}, base=base, settings=settings)  # type: ignore[arg-type]
+    return TrainRequest(round=1, adapter={}, trained=[], base=base, settings=settings)  # type: ignore[arg-type]
 
 
 def test_the_default_permits_a_well_formed_run() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from clients.head import LocalHead
 from clients.platform import Platform, PlatformRecord
 from clients.recommend import Recommender, number_of, rows_of
-from clients.scorer import InterestScorer
 from clients.sources.pseudonyms import pseudonym
 from shared.adapters import initial_adapter
 from shared.catalogue import Catalogue
@@ -21,7 +20,8 @@ from shared.events import Sequences
 from shared.whitening import Whitening, fit_whitening
 
 ITEMS, WIDTH, USERS = 30, 16, 25
-MODEL = ModelSettings(rank=8, context=2, history_length=6, slow_decays=(0.95,))
+LAYERS = 2
+MODEL = ModelSettings(rank=8, history_length=6, layers=LAYERS)
 SHELVES = (("Shop", "Kites"), ("Shop", "Games"), ())
 SECRET = b"a platform's own secret, 32 bytes"
 
@@ -52,7 +52,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Platform:
             titles=titles,
             categories=tuple(SHELVES[row % 3] for row in range(ITEMS)),
         ),
-        rng.normal(size=(ITEMS, WIDTH)).astype(np.float32),
+        rng.normal(size=(ITEMS, LAYERS, WIDTH)).astype(np.float32),
         Sequences(
             users=tuple(pseudonym(SECRET, f"user {user}") for user in range(USERS)),
             items=rng.integers(0, ITEMS, lengths.sum()).astype(np.int32),
@@ -82,20 +82,16 @@ def rows(*items: int) -> np.ndarray:
     return np.array(items, np.int32)
 
 
-def test_scores_are_cosine_plus_head_by_hand(
+def test_scores_are_interest_plus_head_by_hand(
     shop: Platform, adapter: dict[str, np.ndarray], whitening: Whitening, ready: Recommender
 ) -> None:
     history = rows(4, 9, 17)
     ground = shop.ground(whitening)
-    vectors, place = ground.vectors.numpy().astype(np.float64), ground.place.numpy()
-    means = []
-    for decay in (0.6, 0.95):
-        weights = np.array([decay**2, decay, 1.0])
-        means.append(weights / weights.sum() @ vectors[history])
-    lora_a = InterestScorer.of(MODEL, adapter, ground).model.readout.lora_A.weight.detach().numpy()
-    features = np.concatenate([*means, place])
-    interest = means[0] + adapter["readout.lora_B.weight"] @ (lora_a @ features)
-    cosine = vectors @ interest / np.linalg.norm(interest)
+    items = ground.vectors.double().numpy().copy()
+    for number, value in enumerate(adapter.values()):
+        items += ground.features.double().numpy()[:, number :: len(adapter)] @ value.T
+    interest = np.array([0.36, 0.6, 1.0]) @ items[history]
+    cosine = items @ interest / np.linalg.norm(interest)
     head = LocalHead.fit(shop.sequences, ITEMS, decay=0.6)
     knn = 0.6 * head.knn([history])[0].numpy()
     popularity = 0.02 * np.log1p(np.bincount(shop.sequences.items, minlength=ITEMS))
@@ -148,7 +144,7 @@ def test_no_history_gives_no_interests_and_still_something(ready: Recommender) -
 
 def test_interests_weigh_what_the_model_weighs(ready: Recommender) -> None:
     found = ready.recommend(rows(0, 3, 1)).interests  # two kites, then a game
-    raw = np.mean([[d**2, d, 1] / np.sum([d**2, d, 1]) for d in (0.6, 0.95)], axis=0)
+    raw = np.array([0.36, 0.6, 1.0]) / 1.96
     labels = {each.label: each for each in found}
     assert labels["Games"].events == (2,)
     assert labels["Games"].weight == pytest.approx(raw[2], abs=1e-6)
@@ -196,7 +192,7 @@ def test_bad_arguments_are_refused(
     other = initial_adapter(MODEL.replace(rank=4), WIDTH)
     with pytest.raises(AdapterError):
         Recommender.of(shop, other, whitening)
-    narrow = Whitening(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
+    narrow = Whitening(np.eye(8, dtype=np.float32))
     with pytest.raises(ProtocolError):
         Recommender.of(shop, adapter, narrow)
 

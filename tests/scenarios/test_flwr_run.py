@@ -32,7 +32,7 @@ SETTINGS = {
         name: {"population": USERS, "events": {"path": "gone"}, "items": {"path": "gone"}}
         for name in ("shop", "films")
     },
-    "model": {"rank": 8, "context": 2},
+    "model": {"rank": 8, "layers": 2},
     "privacy": {"sample_rate": 0.3, "steps_per_round": 2},
     "training": {"rounds": 2},
     "server": {"round_timeout_s": 120},
@@ -69,7 +69,7 @@ def make_run(folder: Path) -> Path:
             items=rng.integers(0, ITEMS, lengths.sum()).astype(np.int32),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
-        vectors = rng.normal(size=(ITEMS, WIDTH)).astype(np.float32)
+        vectors = rng.normal(size=(ITEMS, 2, WIDTH)).astype(np.float32)
         Platform.create(folder / "platforms" / name, record, catalogue, vectors, sequences)
     return folder
 

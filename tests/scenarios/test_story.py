@@ -75,7 +75,7 @@ def test_init_then_own_data(place) -> None:
         ("films/ratings.dat", "films.dat"),
         ("films/films.jsonl", "films-items.jsonl"),
         ('encoder = "embedded"', f"encoder = {json.dumps(str(place.folder / 'encoder'))}"),
-        ("[model]", "[training]\nrounds = 2\n[model]\nrank = 8\ncontext = 2"),
+        ("[model]", "[training]\nrounds = 2\n[model]\nrank = 8\nlayers = 2"),
     ):
         assert old in text, old
         text = text.replace(old, new)

@@ -48,7 +48,7 @@ threads = 1
 
 [model]
 rank = 8
-context = 2
+layers = 2
 history_length = 10
 encoder = "encoder"
 """

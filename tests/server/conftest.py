@@ -88,7 +88,11 @@ class ToyFederation:
             "platform": name,
             "round": request.round,
             "request_digest": request.digest,
-            "update": {key: (target - old) / 2 for key, old in request.adapter.items()},
+            "update": {
+                key: (target - old) / 2
+                for key, old in request.adapter.items()
+                if key in request.trained
+            },
             "constants": {
                 "steps": 2,
                 "noise_multiplier": 1.0,

@@ -10,6 +10,7 @@ from shared.protocol import TrainReply, TrainRequest
 REQUEST = TrainRequest(
     round=4,
     adapter={"b": np.zeros((2, 2), np.float32), "a": np.zeros(3, np.float32)},
+    trained=["b", "a"],
     base={},
     settings={"steps": 1},
 )

@@ -336,22 +336,22 @@ def test_bad_statistics_take_no_part(federation: Any) -> None:
 
 def test_weights_are_the_public_ones(federation: Any) -> None:
     values = federation.settings()
-    values["platforms"]["films"]["weight"] = 300.0  # the others weigh their population, 100
+    values["platforms"]["films"]["weight"] = 30.0  # the others weigh the root of theirs, 10
     federation.settings = lambda **_: values
     federation.write()
     federation.run()
     now = 0.0
     for _ in range(3):  # each update rounded as it travels
         short, films = (float(np.float16((target - now) / 2)) for target in (4, 5))
-        now += (100 * short + 300 * films + 100 * short) / 500
+        now += (10 * short + 30 * films + 10 * short) / 50
     assert now == pytest.approx(23 / 5 * (1 - 0.5**3), rel=1e-3)  # (4 + 3 * 5 + 4) / 5
     for value in final(federation).values():
         np.testing.assert_allclose(value, now, rtol=1e-6)
 
 
-def test_without_weights_populations_count(federation: Any) -> None:
+def test_without_weights_the_roots_of_populations_count(federation: Any) -> None:
     values = federation.settings()
-    values["platforms"]["films"]["population"] = 600
+    values["platforms"]["films"]["population"] = 3600
     values["training"]["rounds"] = 1
     federation.settings = lambda **_: values
     federation.write()

@@ -15,11 +15,11 @@ from torch import nn
 
 from shared.adapters import (
     CONFIG_FILE,
+    LAYER,
     TENSOR_FILE,
     Adapter,
     adapter_bytes,
     adapter_sha256,
-    difference,
     extract,
     initial_adapter,
     load_peft,
@@ -27,10 +27,11 @@ from shared.adapters import (
 )
 from shared.config.training import ModelSettings
 from shared.errors import AdapterError
-from shared.model import READOUT, InterestModel
+from shared.ground import Ground
+from shared.model import InterestModel
 
 WIDTH = 10
-SETTINGS = ModelSettings(history_length=7, rank=13, decay=0.7)
+SETTINGS = ModelSettings(history_length=7, rank=13, decay=0.7, layers=2)
 BASE = {"encoder": "e" * 64, "whitening": "f" * 64}
 
 
@@ -57,8 +58,8 @@ def same(a: Adapter, b: Adapter) -> bool:
 
 def test_the_hash_is_pinned() -> None:
     """A release that changes these bytes breaks every `adapter_sha256` on record."""
-    adapter = {"readout.lora_B.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    header = b'{"readout.lora_B.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
+    adapter = {"blocks.000.lora_B": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    header = b'{"blocks.000.lora_B":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
     header += b" " * (-len(header) % 8)
     body = np.arange(6, dtype="<f4").tobytes()
     want = len(header).to_bytes(8, "little") + header + body
@@ -80,19 +81,15 @@ def test_the_hash_is_of_values_and_names_only() -> None:
         assert adapter_sha256({**adapter, f"{name}x": value}) != known
 
 
-def test_extract_is_a_copy_and_difference_is_exact() -> None:
+def test_extract_is_a_copy() -> None:
     model = InterestModel(SETTINGS, WIDTH).load(trained(1))
     taken = extract(model)
     assert same(taken, trained(1))
     with torch.no_grad():
-        for _, parameter in model.trainable():
+        for parameter in model.parameters():
             parameter.add_(1.0)
     assert same(taken, trained(1))
-    update = difference(extract(model), taken)
-    assert list(update) == list(taken)
-    for name, value in update.items():
-        assert value.dtype == np.float32
-        assert np.array_equal(value, extract(model)[name] - taken[name])
+    assert not same(extract(model), taken)
 
 
 # --- the folder ------------------------------------------------------------------------------
@@ -116,25 +113,29 @@ class Plain(nn.Module):
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.readout = nn.Linear(features, width, bias=False)
-        nn.init.zeros_(self.readout.weight)
+        self.items = nn.Linear(features, width, bias=False)
+        nn.init.zeros_(self.items.weight)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features[..., : self.readout.out_features] + self.readout(features)
+    def forward(self, vectors: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        return vectors + self.items(features)
 
 
 def test_peft_loads_it(folder: Path) -> None:
     ours = InterestModel(SETTINGS, WIDTH).load(trained())
-    features = torch.randn((4, 3, ours.layout.features), generator=torch.Generator().manual_seed(1))
-    plain = Plain(ours.layout.features, WIDTH)
-    before = plain(features)
+    generator = torch.Generator().manual_seed(1)
+    ground = Ground(
+        torch.randn((9, WIDTH), generator=generator),
+        torch.randn((9, ours.features), generator=generator),
+    )
+    plain = Plain(ours.features, WIDTH)
+    before = plain(ground.vectors, ground.features)
     theirs = PeftModel.from_pretrained(plain, str(folder))
     with torch.no_grad():
-        want = ours(features)
-        assert torch.allclose(theirs(features), want, rtol=1e-6, atol=1e-6)
+        want = ours.items(ground)
+        assert torch.allclose(theirs(ground.vectors, ground.features), want, atol=1e-5)
         assert not torch.allclose(want, before, atol=0.1)
         merged = theirs.merge_and_unload()
-        assert torch.allclose(merged(features), want, rtol=1e-5, atol=1e-5)
+        assert torch.allclose(merged(ground.vectors, ground.features), want, atol=1e-5)
 
 
 def test_saving_refuses_an_adapter_that_does_not_fit(tmp_path: Path) -> None:
@@ -179,8 +180,8 @@ def rewrite(folder: Path, change: str) -> None:
     tensors = {name: value.copy() for name, value in load_tensors(content).items()}
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     found: Any = json.loads(head["__metadata__"]["fedinterest"])
-    trained_name = next(name for name in tensors if "lora_B" in name)
-    fixed_name = next(name for name in tensors if "lora_A" in name)
+    trained_name = next(name for name in tensors if "lora_A" in name)
+    fixed_name = next(name for name in tensors if "lora_B" in name)
     if change == "nan":
         tensors[trained_name][1, 1] = np.nan
     elif change == "wider":
@@ -197,8 +198,8 @@ def rewrite(folder: Path, change: str) -> None:
         tensors[fixed_name][0] *= 2
     elif change == "one more":
         tensors["zzz"] = np.ones(2, np.float32)
-    elif change == "other rank":
-        found["model"]["rank"] = SETTINGS.rank - 1
+    elif change == "other layers":
+        found["model"]["layers"] = SETTINGS.layers + 1
     elif change == "unknown setting":
         found["model"]["depth"] = 3
     elif change == "no settings":
@@ -220,7 +221,7 @@ def rewrite(folder: Path, change: str) -> None:
         "nothing fixed",
         "other directions",
         "one more",
-        "other rank",
+        "other layers",
         "unknown setting",
         "no settings",
         "no words",
@@ -234,9 +235,9 @@ def test_a_folder_that_is_not_what_was_saved(folder: Path, change: str) -> None:
     assert caught.value.exit_code == 6
 
 
-def test_only_the_readout_is_adapted(folder: Path) -> None:
+def test_only_one_layer_is_adapted(folder: Path) -> None:
     config = json.loads((folder / CONFIG_FILE).read_text())
-    assert config["target_modules"] == [READOUT]
+    assert config["target_modules"] == [LAYER]
     tensors = load_tensors((folder / TENSOR_FILE).read_bytes())
-    assert all(f".{READOUT}." in name for name in tensors)
+    assert all(f".{LAYER}." in name for name in tensors)
     assert all(value.shape[0] == config["r"] for n, value in tensors.items() if "lora_A" in n)

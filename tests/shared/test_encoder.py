@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 import shared.encoder
 from shared.catalogue import Catalogue
 from shared.config.training import ModelSettings
-from shared.encoder import encode_catalogue, encoder_identity, load_encoder
+from shared.encoder import encode_catalogue, encoder_identity, load_encoder, spread
 from shared.errors import EncoderError, StorageError
 from shared.pooling import pool, resolve_pooling
 
@@ -110,10 +110,26 @@ def settings(folder: Path, **changes: Any) -> ModelSettings:
 
 
 def states_alone(network: torch.nn.Module, text: str, first: int) -> torch.Tensor:
-    """(T, D) states of one text read alone, without padding and without our code."""
+    """(H, T, D) states of one text read alone, without padding and without our code.
+
+    The networks have two layers: four readings of three states are 0, 1, 1 and the last.
+    """
     ids = torch.tensor([[first + WORDS.index(word) for word in text.split()]])
     with torch.no_grad():
-        return network(input_ids=ids).last_hidden_state[0]
+        found = network(input_ids=ids, output_hidden_states=True)
+    inner = found.hidden_states
+    assert len(inner) == 3
+    return torch.cat([inner[0], inner[1], inner[1], found.last_hidden_state])
+
+
+@pytest.mark.parametrize(
+    ("states", "layers", "read"),
+    [(7, 4, [0, 2, 4, 6]), (7, 1, [6]), (3, 4, [0, 1, 1, 2]), (13, 4, [0, 4, 8, 12])],
+)
+def test_layers_are_evenly_spread_and_end_with_the_last(
+    states: int, layers: int, read: list[int]
+) -> None:
+    assert spread(states, layers) == read
 
 
 def catalogue_of(texts: list[str]) -> Catalogue:
@@ -134,13 +150,14 @@ def test_padding_changes_nothing(kind: str, pooling: str, request: pytest.Fixtur
     expected = []
     for text in TEXTS:
         states = states_alone(network, text, first=2 if kind == "bert" else 0)
-        expected.append({"mean": states.mean(dim=0), "last": states[-1], "cls": states[0]}[rule])
+        at = {"mean": states.mean(dim=1), "last": states[:, -1], "cls": states[:, 0]}
+        expected.append(at[rule])
     encoder = load_encoder(settings(folder, pooling=pooling))
     assert encoder.pooling == rule
     for batch_size in (1, 3, 100):
         found = encoder.encode(TEXTS, batch_size=batch_size)
         assert found.dtype == np.float32
-        assert found.shape == (len(TEXTS), encoder.width)
+        assert found.shape == (len(TEXTS), encoder.layers, encoder.width)
         np.testing.assert_allclose(found, torch.stack(expected).numpy(), rtol=1e-4, atol=1e-5)
     # the check can fail: the texts' vectors differ by far more than the tolerance
     assert np.abs(found[0] - found[1]).max() > 0.1
@@ -154,7 +171,7 @@ def test_encoder_decoder_models_use_their_encoder(tmp_path: Path) -> None:
     T5Model(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, special=True)
     network = T5Model.from_pretrained(tmp_path).get_encoder().eval()
-    expected = [states_alone(network, text, first=2).mean(dim=0) for text in TEXTS]
+    expected = [states_alone(network, text, first=2).mean(dim=1) for text in TEXTS]
     found = load_encoder(settings(tmp_path)).encode(TEXTS, batch_size=3)
     np.testing.assert_allclose(found, torch.stack(expected).numpy(), rtol=1e-4, atol=1e-5)
 
@@ -210,7 +227,7 @@ def test_a_text_that_the_tokenizer_cannot_read(gpt: Path) -> None:
 
 
 def test_no_texts_give_no_rows(bert: Path) -> None:
-    assert load_encoder(settings(bert)).encode([], batch_size=8).shape == (0, 16)
+    assert load_encoder(settings(bert)).encode([], batch_size=8).shape == (0, 4, 16)
 
 
 def test_loading_prints_nothing_and_leaves_the_users_settings(
@@ -336,8 +353,9 @@ def test_a_model_in_the_hubs_local_cache(
 
 def test_the_embedded_model_is_all_minilm() -> None:
     texts = ["OPI Nail Lacquer, Simmer and Shimmer", "Settlers of Catan board game"]
-    found = load_encoder(ModelSettings()).encode(texts, batch_size=8)
-    assert found.shape == (2, 384)
+    states = load_encoder(ModelSettings()).encode(texts, batch_size=8)
+    assert states.shape == (2, 4, 384)
+    found = states[:, -1]
     unit = found / np.linalg.norm(found, axis=1, keepdims=True)
     # sentence-transformers 6.2.0 on the same folder
     expected = [[-0.0816852, -0.0218063, 0.0222674], [0.0486985, -0.0146455, -0.0736269]]

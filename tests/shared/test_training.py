@@ -12,33 +12,37 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 import shared.training as training
-from shared.adapters import Adapter, initial_adapter
+from shared.adapters import Adapter, extract, initial_adapter
 from shared.config.training import ModelSettings
-from shared.errors import ConfigError, DataError
+from shared.errors import AdapterError, ConfigError, DataError
 from shared.events import Sequences
+from shared.ground import Ground
 from shared.model import InterestModel
+from shared.objective import Table, Windows, losses, windows
 from shared.privacy.clipping import PrivateOptimizer, clip_factors, user_norms
-from shared.privacy.randomness import RoundSecret, UnsafeSeed
-from shared.training import Ground, LocalPlan, Steps, local_round, positions
+from shared.privacy.randomness import RoundSecret, Stream, UnsafeSeed
+from shared.training import LocalPlan, Steps, draw_negatives, local_round
 
 ITEMS, WIDTH = 40, 12
-SETTINGS = ModelSettings(history_length=6, rank=14)
+SETTINGS = ModelSettings(history_length=6, rank=14, layers=2)
+TRAINED, FIXED = InterestModel(SETTINGS, WIDTH).names
 PLAN = LocalPlan(
+    trained=TRAINED,
     steps=1,
     learning_rate=0.5,
     targets_per_user=4,
-    unobserved_weight=0.3,
+    negatives=15,
+    temperature=0.2,
     sample_rate=0.5,
     clip_norm=0.3,
     noise_multiplier=0.7,
     population=50,
 )
+LONGEST = PLAN.targets_per_user + 1
 OPEN = dataclasses.replace(PLAN, private=False, sample_rate=1.0)
 """Without noise or clipping."""
 
@@ -46,9 +50,13 @@ P_VALUE = 1e-6
 
 
 def ground() -> Ground:
-    drawn = torch.randn((ITEMS + 1, WIDTH), generator=torch.Generator().manual_seed(3))
-    drawn = torch.nn.functional.normalize(drawn, dim=1)
-    return Ground(vectors=drawn[1:], place=drawn[0])
+    generator = torch.Generator().manual_seed(3)
+    vectors = torch.randn((ITEMS, WIDTH), generator=generator)
+    features = torch.randn((ITEMS, 2 * WIDTH), generator=generator)
+    return Ground(
+        vectors=torch.nn.functional.normalize(vectors, dim=1),
+        features=torch.nn.functional.normalize(features, dim=1),
+    )
 
 
 def packed(histories: Sequence[Sequence[int]]) -> Sequences:
@@ -90,43 +98,39 @@ def round_of(
     return flat(local_round(model(), ground(), packed(histories), plan, secret(seed)))
 
 
-def coins_of(users: int, seed: int = 0) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).uniform(size=(users, PLAN.targets_per_user))
+def negatives_of(plan: LocalPlan, step: int = 0) -> torch.Tensor:
+    drawn = draw_negatives(ITEMS, plan.negatives, secret().stream("negatives", step))
+    return torch.from_numpy(drawn)
+
+
+def plain_gradient(
+    histories: Sequence[Sequence[int]], user: int, coin: float, negatives: torch.Tensor
+) -> torch.Tensor:
+    """Of one user's loss in the trained tensor: plain autograd, the user alone, no hooks."""
+    own = model()
+    batch = windows(packed(histories), np.array([user]), np.array([coin]), LONGEST)
+    loss = losses(own, ground(), batch, negatives, PLAN.temperature)[0]
+    (found,) = torch.autograd.grad(loss, [own.block(TRAINED).lora_B.weight])
+    return found
 
 
 # --- per-user gradients ----------------------------------------------------------------------
 
 
-def looped(
-    own: InterestModel, histories: Sequence[Sequence[int]], coins: NDArray[np.float64]
-) -> list[list[torch.Tensor]]:
-    """Plain autograd, one user at a time, each alone in their batch; Opacus' hooks are off."""
-    sequences = packed(histories)
-    steps = Steps(own, ground(), sequences, OPEN)
-    steps.wrapped.disable_hooks()
-    parameters = [parameter for _, parameter in own.trainable()]
-    found = []
-    for user in range(len(histories)):
-        batch = positions(sequences, np.array([user]), coins[[user]], own.history_length)
-        loss = steps.user_losses(batch)[0]
-        found.append(list(torch.autograd.grad(loss, parameters)))
-    steps.wrapped.remove_hooks()
-    return found
-
-
 def test_per_user_gradients_equal_looped_autograd() -> None:
+    """What Opacus' hooks catch, against the plain loss of `shared.objective`, user by user."""
     histories = people(24)
     assert len(set(map(len, histories))) > 6
-    coins = coins_of(len(histories))
-    want = looped(model(), histories, coins)
-    own, sequences = model(), packed(histories)
-    steps = Steps(own, ground(), sequences, OPEN)
-    batch = positions(sequences, np.arange(len(histories)), coins, own.history_length)
-    steps.user_losses(batch).sum().backward()
-    samples = [parameter.grad_sample for _, parameter in own.trainable()]
+    coins = np.random.default_rng(0).uniform(size=len(histories))
+    steps = Steps(model(), ground(), packed(histories), OPEN)
+    table = steps.table(secret().stream("negatives", 0))
+    steps.backward(table, np.arange(len(histories)), coins)
+    weight = steps.block.lora_B.weight
+    inputs, outputs = weight.grad_factors
+    assert weight.grad is None  # the un-clipped gradient of the batch is nowhere
     for user, history in enumerate(histories):
-        got = torch.cat([sample[user].double().flatten() for sample in samples])
-        plain = torch.cat([gradient.double().flatten() for gradient in want[user]])
+        got = outputs[user].double().T @ inputs[user].double()
+        plain = plain_gradient(histories, user, coins[user], table.negatives).double()
         if len(history) < 2:
             assert not got.any()
             assert not plain.any()
@@ -135,85 +139,29 @@ def test_per_user_gradients_equal_looped_autograd() -> None:
             assert (got - plain).norm() <= 2e-6 * plain.norm()
 
 
-def test_a_loss_is_the_users_own() -> None:
-    """Whoever else is in the batch, in whatever order: one user's loss stays what it is."""
-    histories = people(12)
-    sequences, coins = packed(histories), coins_of(12)
-    steps = Steps(model(), ground(), sequences, OPEN)
-
-    def losses(users: list[int]) -> list[float]:
-        batch = positions(sequences, np.array(users), coins[users], SETTINGS.history_length)
-        found: list[float] = steps.user_losses(batch).detach().tolist()
-        return found
-
-    together = losses(list(range(12)))
-    assert losses(list(range(11, -1, -1))) == pytest.approx(together[::-1], rel=1e-5, abs=1e-6)
-    for user in range(12):
-        assert losses([user]) == pytest.approx([together[user]], rel=1e-5, abs=1e-6)
-        assert (together[user] == 0) == (len(histories[user]) < 2)
-
-
-def test_the_loss_is_quadratic_over_the_whole_catalogue() -> None:
-    """Written out in numpy, position by position and item by item."""
-    history, own, public = [4, 9, 3, 9, 30], model(), ground()
-    steps = Steps(own, public, packed([history]), OPEN)
-    coins = np.full((1, PLAN.targets_per_user), 0.5)  # four positions, four choices: all of them
-    batch = positions(packed([history]), np.array([0]), coins, own.history_length)
-    vectors = public.vectors.double().numpy()
-    total, without = 0.0, 0.0
-    for at in range(1, len(history)):
-        past = torch.tensor([history[:at][::-1]])
-        with torch.no_grad():
-            features = own.features(public.vectors, public.place, past, past >= 0)
-            interest = own(features)[0].double().numpy()
-        met = sum(interest[d] * vectors[history[at], d] for d in range(WIDTH))
-        anybody = 0.0
-        for item in range(ITEMS):
-            score = sum(interest[d] * vectors[item, d] for d in range(WIDTH))
-            anybody += score**2 / ITEMS
-        total += OPEN.unobserved_weight / 2 * WIDTH * anybody - met
-        without -= met
-    found = float(steps.user_losses(batch)[0].detach())
-    assert found == pytest.approx(total / 4, rel=1e-5)
-    assert abs(found - without / 4) > 0.01  # the second term is there to be seen
-
-
-def test_the_spread_is_public_and_near_the_identity() -> None:
-    public = ground()
-    want = np.zeros((WIDTH, WIDTH))
-    for vector in public.vectors.double().numpy():
-        want += np.outer(vector, vector) * WIDTH / ITEMS
-    np.testing.assert_allclose(public.spread.numpy(), want, rtol=0, atol=1e-6)
-    assert np.trace(want) == pytest.approx(WIDTH)  # unit vectors
-
-
-def test_a_user_with_nothing_to_predict_has_no_loss_and_no_gradient() -> None:
-    """0 over 0 positions: not NaN, which would silence whoever shares the batch."""
-    own, sequences = model(), packed([[3], [7, 3], []])
-    steps = Steps(own, ground(), sequences, OPEN)
-    batch = positions(sequences, np.array([0, 1, 2]), coins_of(3), own.history_length)
-    losses = steps.user_losses(batch)
-    losses.sum().backward()
-    assert [bool(loss) for loss in losses.tolist()] == [False, True, False]
-    for _, parameter in own.trainable():
-        assert torch.isfinite(parameter.grad_sample).all()
-        assert [bool(sample.any()) for sample in parameter.grad_sample] == [False, True, False]
-
-
 def test_learning_lowers_the_loss() -> None:
     histories = [[(start + 2 * k) % ITEMS for k in range(8)] for start in range(ITEMS)]
-    sequences, coins = packed(histories), coins_of(ITEMS)
-    full = SETTINGS.replace(rank=1000)  # as many inputs as there are
-    own = InterestModel(full, WIDTH)
-    plan = dataclasses.replace(OPEN, steps=100, learning_rate=2.0, population=ITEMS)
+    sequences = packed(histories)
+    plan = dataclasses.replace(OPEN, steps=60, learning_rate=2.0, population=ITEMS)
+    own = InterestModel(SETTINGS, WIDTH)
+    start = initial_adapter(SETTINGS, WIDTH)
     update = local_round(own, ground(), sequences, plan, secret())
-    losses = []
-    for adapter in (initial_adapter(full, WIDTH), update):
-        fresh = InterestModel(full, WIDTH).load(adapter)
-        steps = Steps(fresh, ground(), sequences, OPEN)
-        batch = positions(sequences, np.arange(ITEMS), coins, SETTINGS.history_length)
-        losses.append(float(steps.user_losses(batch).detach().mean()))
-    assert losses[1] < losses[0] - 0.1
+    batch = windows(sequences, np.arange(ITEMS), np.full(ITEMS, 0.5), LONGEST)
+    found = []
+    for adapter in (start, start | update):
+        fresh = InterestModel(SETTINGS, WIDTH).load(adapter)
+        each = losses(fresh, ground(), batch, torch.arange(ITEMS), PLAN.temperature)
+        found.append(float(each.detach().mean()))
+    assert found[1] < found[0] - 0.1
+
+
+def test_negatives_are_drawn_from_the_whole_catalogue_and_from_nothing_else() -> None:
+    counts = np.zeros(ITEMS)
+    for step in range(2000):
+        counts += np.bincount(negatives_of(PLAN, step).numpy(), minlength=ITEMS)
+    assert stats.chisquare(counts).pvalue > P_VALUE
+    whole = dataclasses.replace(PLAN, negatives=ITEMS)
+    assert negatives_of(whole).tolist() == list(range(ITEMS))
 
 
 # --- neighbours ------------------------------------------------------------------------------
@@ -227,11 +175,13 @@ class Watched:
         sums: of each step, before noise, flat.
         noised: of each step, after noise and before division, flat.
         batches: of each micro-batch, the users and their coins.
+        negatives: of each step.
     """
 
     sums: list[NDArray[np.float64]]
     noised: list[NDArray[np.float64]]
     batches: list[tuple[tuple[int, ...], NDArray[np.float64]]]
+    negatives: list[torch.Tensor]
     update: NDArray[np.float64]
 
 
@@ -240,7 +190,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watched]:
     """Run a round and write down its sums, users and coins."""
 
     def run(histories: Sequence[Sequence[int]], plan: LocalPlan, seed: int = 0) -> Watched:
-        seen = Watched([], [], [], np.zeros(0))
+        seen = Watched([], [], [], [], np.zeros(0))
         add_noise = PrivateOptimizer.add_noise
 
         def spy_noise(self: PrivateOptimizer) -> None:
@@ -253,15 +203,23 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watched]:
             noised = torch.cat([p.grad.double().flatten() for p in self.params])
             seen.noised.append(noised.numpy().copy())
 
-        def spy_positions(
-            sequences: Sequences, users: NDArray[np.int64], coins: NDArray[np.float64], length: int
-        ) -> training.Positions:
+        def spy_windows(
+            sequences: Sequences, users: NDArray[np.int64], coins: NDArray[np.float64], longest: int
+        ) -> Windows:
             seen.batches.append((tuple(users.tolist()), coins.copy()))
-            return positions(sequences, users, coins, length)
+            return windows(sequences, users, coins, longest)
+
+        take_table = Steps.table
+
+        def spy_table(self: Steps, stream: Stream) -> Table:
+            found = take_table(self, stream)
+            seen.negatives.append(found.negatives)
+            return found
 
         with monkeypatch.context() as patch:
+            patch.setattr(Steps, "table", spy_table)
             patch.setattr(PrivateOptimizer, "add_noise", spy_noise)
-            patch.setattr(training, "positions", spy_positions)
+            patch.setattr(training, "windows", spy_windows)
             update = local_round(model(), ground(), packed(histories), plan, secret(seed))
         seen.update = flat(update)
         return seen
@@ -276,15 +234,9 @@ def clipped_term(
     found = [coins[users.index(user)] for users, coins in seen.batches if user in users]
     if not found:
         return np.zeros_like(seen.sums[0])
-    coins = found[0]
-    own, sequences = model(), packed(histories)
-    steps = Steps(own, ground(), sequences, plan)
-    steps.wrapped.disable_hooks()
-    batch = positions(sequences, np.array([user]), coins[None], own.history_length)
-    loss = steps.user_losses(batch)[0]
-    gradients = torch.autograd.grad(loss, [parameter for _, parameter in own.trainable()])
-    factor = clip_factors(user_norms([g[None] for g in gradients]), plan.clip_norm)
-    return torch.cat([(g * factor).double().flatten() for g in gradients]).numpy()
+    gradient = plain_gradient(histories, user, float(found[0]), seen.negatives[0])
+    factor = clip_factors(user_norms([gradient[None]]), plan.clip_norm)
+    return (gradient * factor).double().flatten().numpy()
 
 
 EACH_ALONE = dataclasses.replace(PLAN, micro_batch=1)
@@ -327,10 +279,11 @@ def test_one_user_changes_their_own_clipped_term_only(
     after = watch(others, plan, seed)
 
     # The others: same sample, same positions.
-    def without(seen: Watched) -> dict[int, list[float]]:
-        return {users[0]: coins[0].tolist() for users, coins in seen.batches if users[0] != user}
+    def without(seen: Watched) -> dict[int, float]:
+        return {users[0]: float(coins[0]) for users, coins in seen.batches if users[0] != user}
 
     assert without(before) == without(after)
+    assert torch.equal(before.negatives[0], after.negatives[0])
     assert len(without(before)) > 8
 
     # The sum: exactly that user's clipped gradients, each within the bound.
@@ -414,17 +367,11 @@ def test_the_denominator_is_the_public_constant() -> None:
 
 def test_without_privacy_a_step_is_plain_gradient_descent() -> None:
     histories = people(18)
-    sequences = packed(histories)
-    coins = secret().stream("positions", 0).uniform(18 * OPEN.targets_per_user).reshape(18, -1)
-    own = model()
-    steps = Steps(own, ground(), sequences, OPEN)
-    steps.wrapped.disable_hooks()
-    batch = positions(sequences, np.arange(18), coins, own.history_length)
-    loss = steps.user_losses(batch).sum() / OPEN.population
-    gradients = torch.autograd.grad(loss, [parameter for _, parameter in own.trainable()])
-    want = torch.cat([-OPEN.learning_rate * gradient.flatten() for gradient in gradients])
+    coins = secret().stream("positions", 0).uniform(18)
+    gradients = [plain_gradient(histories, u, coins[u], negatives_of(OPEN)) for u in range(18)]
+    want = -OPEN.learning_rate * sum(gradients) / OPEN.population
     found = round_of(histories, OPEN)
-    np.testing.assert_allclose(found, want.double().numpy(), rtol=0, atol=1e-7)
+    np.testing.assert_allclose(found, want.double().flatten().numpy(), rtol=0, atol=1e-6)
     assert np.linalg.norm(found) > 1e-3
 
 
@@ -540,16 +487,18 @@ def test_micro_batches_change_rounding_only(plan: LocalPlan) -> None:
 
 def test_the_update_is_what_changed_in_the_model() -> None:
     own = model()
-    before = {name: value.detach().clone() for name, value in own.named_parameters()}
+    before = extract(own)
     update = local_round(own, ground(), packed(people(20)), PLAN, secret())
-    assert list(update) == [name for name, _ in own.trainable()]
-    for name, value in own.named_parameters():
-        clean = name.removeprefix("_module.")
-        if clean in update:
-            assert update[clean].dtype == np.float32
-            assert np.array_equal(update[clean], (value.detach() - before[name]).numpy())
-        else:
-            assert torch.equal(value, before[name])
+    assert list(update) == [TRAINED]
+    after = extract(own)
+    assert update[TRAINED].dtype == np.float32
+    assert np.array_equal(update[TRAINED], after[TRAINED] - before[TRAINED])
+    assert np.array_equal(after[FIXED], before[FIXED])
+
+
+def test_a_tensor_that_is_not_there() -> None:
+    with pytest.raises(AdapterError, match=r"blocks\.007"):
+        round_of(people(3), dataclasses.replace(PLAN, trained="blocks.007.lora_B"))
 
 
 def test_a_round_is_a_function_of_its_arguments() -> None:
@@ -596,80 +545,3 @@ def test_a_user_whose_gradient_overflows_adds_nothing() -> None:
     }
     own = InterestModel(SETTINGS, WIDTH).load(adapter)
     local_round(own, ground(), packed(people(20)), PLAN, secret())  # raises nothing
-
-
-# --- positions -------------------------------------------------------------------------------
-
-coin = st.one_of(st.floats(2.0**-53, 1 - 2.0**-53), st.sampled_from([2.0**-53, 0.5, 1 - 2.0**-53]))
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=6),
-    wanted=st.integers(1, 5),
-    length=st.integers(1, 8),
-    data=st.data(),
-)
-def test_positions_against_a_slow_oracle(
-    lengths: list[int], wanted: int, length: int, data: st.DataObject
-) -> None:
-    # Every event is an item of its own, so that an item tells whose it is, and from where.
-    ends = np.cumsum([0, *lengths])
-    histories = [list(range(ends[u], ends[u + 1])) for u in range(len(lengths))]
-    users = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=5))
-    coins = np.array(
-        data.draw(
-            st.lists(
-                st.lists(coin, min_size=wanted, max_size=wanted),
-                min_size=len(users),
-                max_size=len(users),
-            )
-        )
-    ).reshape(len(users), wanted)
-    sequences = packed(histories)
-    found = positions(sequences, np.array(users, np.int64), coins, length)
-    assert found.items.shape == found.present.shape
-    assert found.items.shape[:2] == found.targets.shape == found.real.shape == (len(users), wanted)
-    assert found.items.shape[2] <= length
-    assert found.items.dtype == found.targets.dtype == torch.int64
-    for row, user in enumerate(users):
-        history = histories[user]
-        real = found.real[row].tolist()
-        assert set(real) <= {0.0, 1.0}
-        assert sum(real) == min(max(0, len(history) - 1), wanted)
-        targets = [t for t, yes in zip(found.targets[row].tolist(), real, strict=True) if yes]
-        assert len(set(targets)) == len(targets)
-        for slot, yes in enumerate(real):
-            items = found.items[row, slot][found.present[row, slot]].tolist()
-            if not yes:
-                assert items == []
-                assert not found.items[row, slot].any()
-                assert found.targets[row, slot] == 0
-                continue
-            at = history.index(int(found.targets[row, slot]))
-            assert at >= 1
-            assert items == history[:at][::-1][:length]
-            # newest first, without holes
-            assert found.present[row, slot, : len(items)].all()
-        alone = positions(sequences, np.array([user]), coins[[row]], length)
-        assert torch.equal(alone.targets[0], found.targets[row])
-
-
-def test_every_position_is_chosen_about_equally_often() -> None:
-    """Ten choices in three parts (of 3, 3 and 4): each part gives one."""
-    history = list(range(11))
-    coins = np.random.default_rng(0).uniform(size=(20_000, 3))
-    found = positions(packed([history]), np.zeros(20_000, np.int64), coins, 6)
-    counts = np.bincount(found.targets.flatten().numpy(), minlength=11)
-    assert counts[0] == 0
-    assert counts.sum() == 60_000
-    assert counts[1:].min() > 20_000 / 4 * 0.94
-    assert counts[1:].max() < 20_000 / 3 * 1.06
-
-
-def test_no_users() -> None:
-    found = positions(packed([]), np.zeros(0, np.int64), np.zeros((0, 3)), 5)
-    assert found.targets.shape == (0, 3)
-    found = positions(packed([[], []]), np.array([0, 1]), np.full((2, 3), 0.5), 5)
-    assert not found.real.any()
-    assert not found.present.any()

@@ -1,5 +1,6 @@
 """Whitening: the pooled covariance becomes the identity; moments merge; the bits repeat."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from shared.errors import DataError, ProtocolError
 from shared.whitening import (
-    PLACE_LENGTH,
     CatalogueMoments,
     Whitening,
     fit_whitening,
     merge,
     moments,
+    spherical,
 )
 
 
@@ -111,13 +112,34 @@ def test_directions_without_variance_are_dropped() -> None:
     np.testing.assert_array_equal(whitening.apply(moved), whitening.apply(flat))
 
 
-def test_apply_centres_on_the_own_mean_or_on_the_given_one() -> None:
-    whitening = Whitening(np.array([[0, 2], [1, 0]], dtype=np.float32), np.zeros(2, np.float32))
+def test_apply_centres_on_the_own_mean() -> None:
+    whitening = Whitening(np.array([[0, 2], [1, 0]], dtype=np.float32))
     vectors = np.array([[1, 1], [3, 5]], dtype=np.float32)
     assert whitening.apply(vectors).tolist() == [[-2, -2], [2, 2]]
-    assert whitening.apply(vectors, np.array([1, 0])).tolist() == [[1, 0], [5, 4]]
     assert whitening.apply(vectors[:0]).shape == (0, 2)
     assert whitening.apply(vectors).dtype == np.float32
+
+
+def test_a_local_map_has_its_own_centre_and_gives_unit_vectors() -> None:
+    vectors = items(1, 400, 6, shift=9)
+    whitening = fit_whitening([moments(vectors), moments(items(2, 400, 6))])
+    local = whitening.local(moments(vectors))
+    np.testing.assert_allclose(local.center, vectors.astype(np.float64).mean(0), atol=1e-5)
+    found = local.items(vectors)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+def test_spherical_moves_vectors_as_little_as_whitening_can() -> None:
+    """The symmetric root, against numpy's own eigendecomposition."""
+    vectors = items(4, 500, 5, shift=3)
+    centred = vectors.astype(np.float64) - vectors.astype(np.float64).mean(0)
+    covariance = centred.T @ centred / len(centred)
+    mixed = covariance + 0.1 * np.trace(covariance) / 5 * np.eye(5)
+    values, axes = np.linalg.eigh(mixed)
+    want = centred @ (axes / np.sqrt(values)) @ axes.T
+    want /= np.linalg.norm(want, axis=1, keepdims=True)
+    np.testing.assert_allclose(spherical(vectors), want, atol=2e-5)
+    assert not spherical(np.ones((4, 3), np.float32)).any()
 
 
 def test_messages_carry_it_whole() -> None:
@@ -131,36 +153,15 @@ def test_messages_carry_it_whole() -> None:
 
 
 def test_the_hash_is_pinned_and_sees_every_bit() -> None:
-    # printf 'whitening 2\n' + 0000803f 00000000 00000000 0000803f + 00000000 0000803f | sha256sum
-    pinned = "76b5d034564f6858244da655776489849cc8e3f3fae81108f25bb096f6ef7b34"
-    matrix, center = np.eye(2, dtype=np.float32), np.array([0, 1], np.float32)
-    assert Whitening(matrix, center).sha256 == pinned
-    least = np.nextafter(np.float32(0), np.float32(1))
-    bent, moved = matrix.copy(), center.copy()
-    bent[0, 1] = moved[0] = least
-    assert Whitening(bent, center).sha256 != pinned
-    assert Whitening(matrix, moved).sha256 != pinned
-
-
-def test_a_place_has_one_length_over_the_leading_axes() -> None:
-    vectors = [items(seed, 400, 6, seed) for seed in (1, 2, 3)]
-    parts = [moments(part) for part in vectors]
-    whitening = fit_whitening(parts)
-    np.testing.assert_allclose(whitening.center, np.mean([p.mean for p in parts], axis=0), 1e-6)
-    assert 0 < PLACE_LENGTH < 1  # beside means of unit vectors
-    for axes in (2, 6):
-        for part in parts:
-            place = whitening.place(part, axes)
-            assert place.dtype == np.float32
-            assert np.linalg.norm(place[:axes]) == pytest.approx(PLACE_LENGTH, rel=1e-5)
-            direction = (part.mean - whitening.center) @ whitening.matrix
-            cosine = place @ direction / np.linalg.norm(place) / np.linalg.norm(direction)
-            assert cosine == pytest.approx(1, abs=1e-5)
-    alone = fit_whitening(parts[:1])  # nothing to tell it apart from
-    middle = CatalogueMoments(
-        count=1, mean=alone.center.astype(np.float64), covariance=parts[0].covariance
-    )
-    assert not alone.place(middle, 2).any()
+    # printf 'whitening 2\n' + 0000803f 00000000 00000000 0000803f | sha256sum
+    pinned = hashlib.sha256(
+        b"whitening 2\n" + bytes.fromhex("0000803f00000000000000000000803f")
+    ).hexdigest()
+    matrix = np.eye(2, dtype=np.float32)
+    assert Whitening(matrix).sha256 == pinned
+    bent = matrix.copy()
+    bent[0, 1] = np.nextafter(np.float32(0), np.float32(1))
+    assert Whitening(bent).sha256 != pinned
 
 
 def bad_moments(**changes: Any) -> dict[str, Any]:
@@ -205,18 +206,17 @@ def test_foreign_arrays_are_refused(changes: dict[str, Any]) -> None:
 
 
 def test_refusals_of_the_map() -> None:
-    eye, center = np.eye(2, dtype=np.float32), np.zeros(2, np.float32)
+    eye = np.eye(2, dtype=np.float32)
     for matrix in (np.eye(2), np.ones((2, 3), np.float32), np.full((2, 2), np.nan, np.float32)):
         with pytest.raises(ProtocolError, match="float32 square"):
-            Whitening(matrix, center)  # type: ignore[arg-type]
-    for wrong in (np.zeros(2), np.zeros(3, np.float32), np.full(2, np.inf, np.float32)):
-        with pytest.raises(ProtocolError, match="float32 center"):
-            Whitening(eye, wrong)  # type: ignore[arg-type]
-    for arrays in ({}, {"whitening": eye}, {"whitening": eye, "center": center, "more": center}):
-        with pytest.raises(ProtocolError, match="two arrays"):
+            Whitening(matrix)  # type: ignore[arg-type]
+    for arrays in ({}, {"other": eye}, {"whitening": eye, "more": eye}):
+        with pytest.raises(ProtocolError, match="one array"):
             Whitening.from_arrays(arrays)
     with pytest.raises(ProtocolError, match=r"width 2.*another encoder"):
-        Whitening(eye, center).apply(np.zeros((4, 3), np.float32))
+        Whitening(eye).apply(np.zeros((4, 3), np.float32))
+    with pytest.raises(ProtocolError, match=r"width 2.*another encoder"):
+        Whitening(eye).local(moments(items(1, 9, 3)))
 
 
 def test_refusals_of_the_fit() -> None:

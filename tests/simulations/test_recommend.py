@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
         name: {"population": USERS, "events": {"path": "gone"}, "items": {"path": "gone"}}
         for name in ("shop", "films")
     },
-    "model": {"rank": 8, "context": 2, "history_length": 10},
+    "model": {"rank": 8, "layers": 2, "history_length": 10},
     "privacy": {"epsilon": 8.0, "sample_rate": 0.3, "steps_per_round": 2},
     "training": {"rounds": 2},
     "speed": {"threads": 1},
@@ -70,7 +70,7 @@ def a_platform(folder: Path, name: str, settings: FederationSettings, seed: int)
             titles=titles,
             categories=tuple((f"Shelf {row % 4}",) for row in range(ITEMS)),
         ),
-        rng.normal(size=(ITEMS, WIDTH)).astype(np.float32),
+        rng.normal(size=(ITEMS, 2, WIDTH)).astype(np.float32),
         Sequences(
             users=tuple(pseudonym(SECRET, user) for user in users),
             items=np.concatenate([each[:-2] for each in events]).astype(np.int32),
@@ -261,7 +261,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    "name", ["vectors.npy", "catalogue.json", "sequences.npz", "heldout.npz", "pseudonym.secret"]
+    "name", ["states.npy", "catalogue.json", "sequences.npz", "heldout.npz", "pseudonym.secret"]
 )
 def test_a_platform_folder_that_is_not_whole(run: Path, name: str) -> None:
     path = run / "platforms" / "shop" / name

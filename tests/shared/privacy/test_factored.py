@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import PrivacyError
@@ -31,6 +31,9 @@ def formed(pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
 def test_the_same_as_forming_them(
     users: int, positions: int, scale: float, clip_norm: float, seed: int
 ) -> None:
+    # Unclipped, and then added up, numbers near float32's end overflow: what is then left of the
+    # sum depends on its order.
+    assume(clip_norm < float("inf") or scale < 1e38)
     pairs = [drawn(users, positions, scale, seed), drawn(users, positions, scale, seed + 1)]
     want = clipped_sum([formed(pair) for pair in pairs], clip_norm)
     found = factored_sum(pairs, clip_norm)

@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.scorer import InterestScorer
+from shared.adapters import initial_adapter
 from shared.config.training import ModelSettings
 from shared.events import Sequences
-from shared.model import InterestModel, padded
+from shared.ground import Ground
 from simulations.baselines.base import Baseline
 from simulations.baselines.frozen import Frozen
 from simulations.baselines.frozen_knn import FrozenKnn
@@ -80,12 +82,9 @@ def test_frozen_is_bit_for_bit_the_interest_model_at_round_0() -> None:
     vectors = rng.standard_normal((40, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     histories = [rng.integers(0, 40, size=size).astype(np.int32) for size in (1, 3, 50)]
-    items, present = padded(histories)
-    model = InterestModel(ModelSettings(), 16)
-    table = torch.from_numpy(vectors)
-    with torch.no_grad():
-        interest = model(model.features(table, torch.ones(16), items, present))
-    expected = torch.nn.functional.normalize(interest, dim=1) @ table.T
+    settings = ModelSettings(layers=1)
+    ground = Ground(torch.from_numpy(vectors), torch.from_numpy(vectors))
+    expected = InterestScorer.of(settings, initial_adapter(settings, 16), ground).scores(histories)
     assert torch.equal(Frozen(0.6).fit(TRAIN, vectors).scores(histories), expected)
 
 

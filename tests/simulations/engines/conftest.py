@@ -18,7 +18,7 @@ SETTINGS = {
         name: {"population": USERS, "events": {"path": "gone"}, "items": {"path": "gone"}}
         for name in ("shop", "films")
     },
-    "model": {"rank": 8, "context": 2, "history_length": 10},
+    "model": {"rank": 8, "layers": 2, "history_length": 10},
     "privacy": {"epsilon": 8.0, "sample_rate": 0.3, "steps_per_round": 2},
     "training": {"rounds": 3},
     "speed": {"threads": 1},
@@ -51,7 +51,7 @@ def write_platform(folder: Path, name: str, settings: FederationSettings, seed: 
             titles=titles,
             categories=((),) * ITEMS,
         ),
-        rng.normal(size=(ITEMS, WIDTH)).astype(np.float32),
+        rng.normal(size=(ITEMS, 2, WIDTH)).astype(np.float32),
         Sequences(
             users=tuple(f"u{user}" for user in range(USERS)),
             items=rng.integers(0, ITEMS, lengths.sum()).astype(np.int32),
