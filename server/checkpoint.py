@@ -142,6 +142,17 @@ def rounds(folder: Path) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
+def thin(folder: Path, *, every: int) -> None:
+    """Remove checkpoints that nobody will ask for.
+
+    Kept are those of every `every`-th round, from which curves are drawn, and the newest two, so
+    that a damaged one can be passed over.
+    """
+    for round_ in rounds(folder)[:-2]:
+        if round_ % every:
+            path_of(folder, round_).unlink(missing_ok=True)
+
+
 def latest(folder: Path, *, settings_sha256: str | None = None) -> Checkpoint | None:
     """The newest whole checkpoint; None where there is none at all.
 

@@ -38,6 +38,9 @@ from shared.whitening import fit_whitening
 
 log = logging.getLogger("fedinterest.server")
 
+KEPT = 12
+"""About how many checkpoints of a run are kept: enough for a curve, on a bounded disk."""
+
 
 class InterestStrategy(Strategy):
     """Trains the shared adapter over the platforms of `settings`, in the run folder `folder`.
@@ -293,6 +296,7 @@ class InterestStrategy(Strategy):
         }
         self.rounds.append(line)
         checkpoints.save(self.folder, state)
+        checkpoints.thin(self.folder, every=max(1, self.settings.training.rounds // KEPT))
         self._tell(kind, state.round, line=line, adapter=state.adapter)
 
     def _tell(self, kind: Any, round_: int, **fields: Any) -> None:

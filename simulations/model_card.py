@@ -34,8 +34,10 @@ tags: [federated-learning, differential-privacy, recommendation, lora]
 
 # fedinterest adapter
 
-LoRA on the `readout` of the fedinterest interest model, trained by {len(summary["platforms"])}
-platforms in {summary["rounds"]} rounds. Only `lora_B` was trained; `lora_A` is fixed.
+LoRA on the linear layer `items` of the fedinterest interest model, which adds to an item's vector
+what it makes of its features (the encoder's layers). Trained by {len(summary["platforms"])}
+platforms in {summary["rounds"]} rounds, a block of columns in each; written multiplied out:
+`lora_A` is all of what was learned, `lora_B` the identity.
 {warnings}
 | platform | frozen NDCG@10 | federated NDCG@10 | promise to each user |
 |---|---|---|---|

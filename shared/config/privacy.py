@@ -20,7 +20,7 @@ class PrivacySettings(Settings):
 
     epsilon: float = Field(default=8.0, gt=0)
     delta: float | None = Field(default=None, gt=0, lt=1)
-    clip_norm: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    clip_norm: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     sample_rate: float = Field(default=0.5, gt=0, le=1)
     steps_per_round: int = Field(default=1, ge=1)
 

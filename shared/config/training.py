@@ -50,7 +50,7 @@ class TrainingSettings(Settings):
 
     Args:
         rounds: federation rounds.
-        learning_rate: of a platform's SGD; None is 100, and less for federations of fewer than
+        learning_rate: of a platform's SGD; None is 70, and less for federations of fewer than
             100,000 declared users, as the root of their number: the noise in a mean gradient
             falls with the users.
         targets_per_user: most events of a history that are predicted in a step.
@@ -58,7 +58,7 @@ class TrainingSettings(Settings):
         temperature: of the softmax over them, on cosines.
     """
 
-    rounds: int = Field(default=24, ge=1)
+    rounds: int = Field(default=48, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     targets_per_user: int = Field(default=8, ge=1)
     negatives: int = Field(default=1024, ge=1)
@@ -68,7 +68,7 @@ class TrainingSettings(Settings):
         """The learning rate for a federation of `population` declared users in all."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 100.0 * min(1.0, math.sqrt(population / 100_000))
+        return 70.0 * min(1.0, math.sqrt(population / 100_000))
 
 
 class ServerSettings(Settings):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from server import checkpoint as checkpoints
-from server.checkpoint import Checkpoint, DamagedCheckpoint, latest, load, path_of, save
+from server.checkpoint import Checkpoint, DamagedCheckpoint, latest, load, path_of, save, thin
 from shared.errors import RunError, StorageError
 
 
@@ -133,3 +133,16 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     assert caught.value.exit_code == 11
     assert [path.name for path in tmp_path.iterdir()] == ["round-000001.safetensors"]
     assert latest(tmp_path) is not None
+
+
+def test_thinning_keeps_the_curve_and_the_newest_two(tmp_path: Path) -> None:
+    for round_ in range(12):
+        save(tmp_path, a_checkpoint(round_))
+        thin(tmp_path, every=4)
+        found = checkpoints.rounds(tmp_path)
+        assert found == [n for n in range(round_ + 1) if n % 4 == 0 or n > round_ - 2]
+    path_of(tmp_path, 11).write_bytes(b"junk")
+    newest = latest(tmp_path)
+    assert newest is not None
+    assert newest.round == 10
+    thin(tmp_path / "nowhere", every=3)
