@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 bench = typer.Typer(
-    help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None
+    help="Measure quality, and speed on this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(bench, name="bench")
 
@@ -56,6 +56,12 @@ Examples:
   fedinterest recommend --run runs/demo --platform arcade --user u-17
   fedinterest recommend --run runs/demo --platform reel \\
       --history 101 --history "Grandma's Designer (1998)" --explain
+"""
+QUALITY_EXAMPLES = """\b
+Examples:
+  fedinterest bench quality                       the demo federation
+  fedinterest bench quality --recipe storefronts --data DIR \\
+      --systems frozen knn ease federated --epsilon 1 3 8 inf --seeds 3
 """
 INIT_EXAMPLE = """\b
 Example:
@@ -95,7 +101,8 @@ def simulate(
 ) -> None:
     """Train a federation on this machine; show what each platform gained and what it cost.
 
-    RECIPE is demo (the default), storefronts, or the path of a federation.toml.
+    RECIPE is demo (the default), a benchmark (storefronts, retail, films, steam), or the
+    path of a federation.toml.
     """
     from simulations.commands import simulate as run
 
@@ -201,6 +208,61 @@ def ingest(
     _guarded(work)
 
 
+@bench.command("quality", epilog=QUALITY_EXAMPLES)
+def quality(
+    recipe: Annotated[
+        str, typer.Option(help="As for simulate [default: demo].", show_default=False)
+    ] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the benchmark data [env: FEDINTEREST_DATA].")
+    ] = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(help="Which, separated by blanks or commas [default: all light ones]."),
+    ] = None,
+    epsilon: Annotated[
+        str,
+        typer.Option(help="Budgets of our own model [default: 8].", show_default=False),
+    ] = "8",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many seeds [default: 1].", show_default=False)
+    ] = 1,
+    base: Annotated[
+        str, typer.Option(help="Whom to compare with [default: frozen].", show_default=False)
+    ] = "frozen",
+    rounds: Annotated[int | None, typer.Option(help="Federation rounds.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results [default: runs/quality-RECIPE]; what it holds "
+            "already is not run again."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print quality.json, quietly.")] = False,
+) -> None:
+    """Compare systems on all platforms: quality with confidence intervals, and their price.
+
+    Light systems: popularity, frozen, knn, ease, sasrec, lstm, federated, local, pooled. Text
+    models that take hours on a CPU: bert-pair, bert-class. frozen and our own (federated, local,
+    pooled) are also measured with the local head, as NAME+knn.
+    """
+    from simulations.commands import quality as run
+
+    _guarded(
+        lambda: run(
+            recipe,
+            data=data,
+            systems=_listed(systems) if systems is not None else None,
+            epsilons=[_number(text) for text in _listed(epsilon)],
+            seeds=seeds,
+            base=base,
+            rounds=rounds,
+            out=out,
+            as_json=as_json,
+        )
+    )
+
+
 def _report(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2))
@@ -215,12 +277,18 @@ def _report(values: dict[str, Any], as_json: bool) -> None:
 
 
 def _epsilon(text: str | None) -> float | None:
-    if text is None:
-        return None
+    return None if text is None else _number(text)
+
+
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         _fail(ConfigError(expected="a positive number or inf", got=repr(text), where="--epsilon"))
+
+
+def _listed(text: str) -> list[str]:
+    return text.replace(",", " ").split()
 
 
 def _guarded(work: Callable[[], None]) -> None:
@@ -242,9 +310,22 @@ def _fail(error: FedInterestError) -> NoReturn:
     raise typer.Exit(error.exit_code)
 
 
+def joined(arguments: list[str]) -> list[str]:
+    """`--epsilon 1 3 8` as `--epsilon 1,3,8`: several values after one option, as people type."""
+    found: list[str] = []
+    for argument in arguments:
+        several = len(found) > 1 and found[-2] in ("--systems", "--epsilon")
+        if several and not argument.startswith("-"):
+            found[-1] += f",{argument}"
+        else:
+            found.append(argument)
+    return found
+
+
 def main() -> None:
     """Entry point of `fedinterest`."""
-    app()
+    arguments = sys.argv[1:]
+    app(joined(arguments) if arguments[:2] == ["bench", "quality"] else arguments)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,16 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(base) / "fedinterest"
 
 
+def _no_telemetry() -> None:
+    """Before Flower is imported: nothing is sent, looked up, or installed at a run's start."""
+    for name, value in (
+        ("FLWR_TELEMETRY_ENABLED", "0"),
+        ("FLWR_DISABLE_UPDATE_CHECK", "1"),
+        ("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"),
+    ):
+        os.environ.setdefault(name, value)
+
+
 def simulate(
     recipe: str,
     *,
@@ -33,13 +43,7 @@ def simulate(
     as_json: bool,
 ) -> None:
     """Run or resume a simulation, print its table, and say where the report is."""
-    # Before Flower is imported: no telemetry, no look-ups, nothing installed at a run's start.
-    for name, value in (
-        ("FLWR_TELEMETRY_ENABLED", "0"),
-        ("FLWR_DISABLE_UPDATE_CHECK", "1"),
-        ("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"),
-    ):
-        os.environ.setdefault(name, value)
+    _no_telemetry()
     from simulations.progress import Progress
     from simulations.recipes import Recipe, load_recipe
     from simulations.run import RunPlan, begin, execute, read_run
@@ -80,6 +84,51 @@ def simulate(
 
     print_results(summary)
     print(f"\nreport   {folder / 'report.html'}\nadapter  {folder / 'adapter'}")
+
+
+def quality(
+    recipe: str,
+    *,
+    data: Path | None,
+    systems: list[str] | None,
+    epsilons: list[float],
+    seeds: int,
+    base: str,
+    rounds: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the quality bench, print its table, and say where the page is."""
+    _no_telemetry()
+    from simulations.bench.quality.run import QualityPlan, run_quality
+    from simulations.bench.quality.systems import LIGHT
+    from simulations.progress import Progress
+    from simulations.recipes import Recipe, load_recipe
+
+    folder = out or Path("runs") / f"quality-{Path(recipe).stem}"
+    found = load_recipe(recipe, data=data, world=folder / "world", seed=0)
+    changed = Recipe(found.name, _changed(found.settings, rounds, None))
+    plan = QualityPlan(
+        makers=LIGHT if systems is None else systems,
+        epsilons=epsilons,
+        seeds=range(seeds),
+        base=base,
+        out=folder,
+        cache=cache_folder(),
+    )
+    with Progress(quiet=as_json) as progress:
+        try:
+            summary = run_quality(plan, changed, progress)
+        except KeyboardInterrupt:
+            progress.say("stopped; the same command goes on where it was")
+            raise
+    if as_json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+        return
+    from simulations.bench.quality.table import print_quality
+
+    print_quality(summary)
+    print(f"\npage     {folder / 'quality.html'}\ndata     {folder / 'quality.json'}")
 
 
 def init(path: Path, *, force: bool) -> None:

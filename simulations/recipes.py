@@ -1,4 +1,4 @@
-"""What to simulate: the embedded demo, the storefronts benchmark, or a federation.toml."""
+"""What to simulate: the embedded demo, a benchmark on public data, or a federation.toml."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,14 @@ from shared.config.federation import FederationSettings, read_federation, read_t
 from shared.errors import ConfigError, SourceError
 
 DATA_VARIABLE = "FEDINTEREST_DATA"
-DEMO, STOREFRONTS = "demo", "storefronts"
+DEMO = "demo"
+BENCHMARKS = {
+    "storefronts": ("storefronts", "beauty.interactions.tsv"),
+    "retail": ("online_retail", "online_retail.parquet"),
+    "films": ("movietweetings", "ratings.dat"),
+    "steam": ("steam", "game_purchase.dat"),
+}
+"""Recipe -> its folder below the data folder, and a file that must be in it."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class Recipe:
     """A federation to simulate.
 
     Args:
-        name: `demo`, `storefronts`, or the stem of the TOML file.
+        name: `demo`, a benchmark's name, or the stem of the TOML file.
         settings: with absolute data paths.
     """
 
@@ -34,7 +41,7 @@ def load_recipe(recipe: str, *, data: Path | None, world: Path, seed: int) -> Re
         seed: of the demo world.
 
     Raises:
-        ConfigError: no such recipe, or no data folder for the storefronts.
+        ConfigError: no such recipe, or no data folder for a benchmark.
         SourceError: the file is missing or unreadable.
     """
     if recipe == DEMO:
@@ -42,12 +49,12 @@ def load_recipe(recipe: str, *, data: Path | None, world: Path, seed: int) -> Re
 
         made = write_demo_world(world, seed=seed)
         return Recipe(DEMO, made)
-    if recipe == STOREFRONTS:
-        return Recipe(STOREFRONTS, _storefronts(_data_folder(data)))
+    if recipe in BENCHMARKS:
+        return Recipe(recipe, _benchmark(recipe, _data_folder(recipe, data)))
     path = Path(recipe)
     if path.suffix != ".toml" and not path.exists():
         raise ConfigError(
-            expected=f"`{DEMO}`, `{STOREFRONTS}` or the path of a federation.toml",
+            expected=f"{DEMO}, {', '.join(BENCHMARKS)}, or the path of a federation.toml",
             got=repr(recipe),
             where="RECIPE",
             remedy="`fedinterest init` writes a federation.toml to start from.",
@@ -55,29 +62,30 @@ def load_recipe(recipe: str, *, data: Path | None, world: Path, seed: int) -> Re
     return Recipe(path.stem, read_federation(path))
 
 
-def _data_folder(data: Path | None) -> Path:
+def _data_folder(recipe: str, data: Path | None) -> Path:
+    inside, needed = BENCHMARKS[recipe]
     named = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
     if named is None:
         raise ConfigError(
             expected="a data folder",
             got="none",
             where="--data",
-            remedy=f"Give --data DIR or set {DATA_VARIABLE}; DIR holds storefronts/*.tsv.",
+            remedy=f"Give --data DIR or set {DATA_VARIABLE}; DIR holds {inside}/{needed}.",
         )
-    folder = named / "storefronts" if (named / "storefronts").is_dir() else named
-    if not any(folder.glob("*.interactions.tsv")):
+    folder = named / inside if (named / inside).is_dir() else named
+    if not (folder / needed).is_file():
         raise SourceError(
-            expected="storefronts/NAME.interactions.tsv and NAME.items.tsv",
-            got="no such files",
+            expected=f"{inside}/{needed}",
+            got="no such file",
             where=str(named),
-            remedy=f"Point --data or {DATA_VARIABLE} at the folder that holds `storefronts`.",
+            remedy=f"Point --data or {DATA_VARIABLE} at the folder that holds `{inside}`.",
         )
     return folder
 
 
-def _storefronts(folder: Path) -> FederationSettings:
-    template = resources.files("simulations") / "storefronts.toml"
+def _benchmark(recipe: str, folder: Path) -> FederationSettings:
+    template = resources.files("simulations") / f"{recipe}.toml"
     with resources.as_file(template) as path:
         values = read_toml(path)
-    settings = FederationSettings.load(values, where="storefronts recipe")
+    settings = FederationSettings.load(values, where=f"{recipe} recipe")
     return resolve_paths(settings, folder.resolve())

@@ -77,7 +77,7 @@ def begin(plan: RunPlan, recipe: Recipe) -> None:
             where=str(plan.out),
             remedy="Give another --out, or --resume to go on with the run in it.",
         )
-    _write_settings(plan.out, recipe.settings)
+    write_settings(plan.out, recipe.settings)
     write_json(
         plan.out / "run.json",
         {
@@ -141,7 +141,7 @@ def _execute(plan: RunPlan, run: dict[str, Any], progress: Progress) -> dict[str
     settings = prepare(
         settings, plan.out, cache=plan.cache, unsafe_seed=run["seed"], progress=progress
     )
-    _write_settings(plan.out, settings)
+    write_settings(plan.out, settings)
     if not settings.privacy.private:
         progress.say("NOT PRIVATE: epsilon is infinite, so nothing is clipped and no noise added.")
     train(plan, settings, progress)
@@ -221,7 +221,8 @@ def train(plan: RunPlan, settings: FederationSettings, progress: Progress) -> No
         ) from error
 
 
-def _write_settings(out: Path, settings: FederationSettings) -> None:
+def write_settings(out: Path, settings: FederationSettings) -> None:
+    """Write `federation.json`, from which the coordinator reads what to train."""
     values = settings.model_dump(mode="json")
     if not settings.privacy.private:
         values["privacy"]["epsilon"] = "inf"
