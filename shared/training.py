@@ -7,8 +7,9 @@ sets differ by one user added or removed.
    added.
 2. A user's loss (`shared.objective`) depends on the user's own events, on public item vectors, on
    coins tossed per user and on negatives drawn from the catalogue: on nobody else's data.
-3. Opacus' hooks catch each user's gradient; it is clipped to `clip_norm`, summed, noised once, and
-   divided by the public constant sample_rate * population.
+3. Each user's gradient is known in closed form, as factors; Opacus' optimiser, as extended by
+   `shared.privacy.clipping`, clips it to `clip_norm`, sums, adds noise once, and divides by the
+   public constant sample_rate * population.
 4. Every step starts from public or already noised values, so the update is post-processing of the
    noised sums.
 
@@ -29,7 +30,6 @@ from shared.ground import Ground
 from shared.model import InterestModel
 from shared.objective import Table, factors, windows
 from shared.privacy.clipping import PrivateOptimizer
-from shared.privacy.factored import FactoredGradSampleModule
 from shared.privacy.noise import CryptographicNoise
 from shared.privacy.randomness import RoundSecret, Stream
 from shared.privacy.sampling import poisson_sample
@@ -97,13 +97,10 @@ def local_round(
         )
     steps = Steps(model, ground, sequences, plan)
     before = steps.weight.numpy().copy()
-    try:
-        for step in range(plan.steps):
-            steps.take(step, secret)
-            if progress is not None:
-                progress(step + 1, plan.steps)
-    finally:
-        steps.close()
+    for step in range(plan.steps):
+        steps.take(step, secret)
+        if progress is not None:
+            progress(step + 1, plan.steps)
     return {plan.trained: steps.weight.numpy() - before}
 
 
@@ -115,7 +112,6 @@ class Steps:
     ) -> None:
         self.model, self.ground, self.sequences, self.plan = model, ground, sequences, plan
         self.block = model.block(plan.trained)
-        self.wrapped = FactoredGradSampleModule(self.block.lora_B, loss_reduction="sum")
         self.optimiser = PrivateOptimizer(
             torch.optim.SGD(self.block.lora_B.parameters(), lr=plan.learning_rate),
             noise=CryptographicNoise() if plan.private else None,
@@ -142,8 +138,7 @@ class Steps:
         users = by_length(self.sequences, users)
         for start in range(0, len(users), plan.micro_batch):
             rows = users[start : start + plan.micro_batch]
-            self.backward(table, rows, coins[rows])
-            self.optimiser.accumulate()
+            self.optimiser.accumulate_factors([self.factors(table, rows, coins[rows])])
         if plan.private:
             self.optimiser.noise = secret.stream("noise", step)
         self.optimiser.step()
@@ -168,23 +163,6 @@ class Steps:
         """The gradient factors of these users' losses; see `shared.objective.factors`."""
         longest = self.plan.targets_per_user + 1
         return factors(table, windows(self.sequences, users, coins, longest))
-
-    def backward(self, table: Table, users: NDArray[np.int64], coins: NDArray[np.float64]) -> None:
-        """Leave these users' gradients where the optimiser finds them.
-
-        The losses' gradients at the layer's outputs are known (`factors`), so the backward pass
-        starts there; Opacus' hooks catch it.  What is asked for is the gradient of the inputs, and
-        thus the un-clipped gradient of the batch is never computed.
-        """
-        inputs, outputs = self.factors(table, users, coins)
-        inputs.requires_grad_()
-        self.wrapped.factored = True
-        self.wrapped(inputs).backward(outputs, inputs=[inputs])
-        self.wrapped.factored = False
-
-    def close(self) -> None:
-        """Take all hooks off the model: Opacus' go on once only."""
-        self.wrapped.to_standard_module()
 
 
 def draw_negatives(items: int, wanted: int, stream: Stream) -> NDArray[np.int64]:

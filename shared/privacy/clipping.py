@@ -200,23 +200,23 @@ class PrivateOptimizer(DPOptimizer):
         self.invalid_users = 0
         self.clipped_users = 0
 
+    def accumulate_factors(self, factors: Sequence[Any]) -> None:
+        """Clip and add up per-user gradients that are given as factors, one pair per tensor.
+
+        In the place of a backward pass, for losses whose gradient is known; see
+        `shared.privacy.factored`.
+        """
+        from shared.privacy.factored import factored_sum  # which needs this module
+
+        self._add(factored_sum(factors, self.max_grad_norm))
+
     def accumulate(self) -> None:
         """Clip the per-user gradients of the last backward pass, add them up and free them.
-
-        They are `grad_sample`, or `grad_factors` (`shared.privacy.factored`) for every tensor.
 
         Raises:
             PrivacyError: some trainable tensors have per-user gradients and others have none.
         """
         parameters = self.params
-        from shared.privacy.factored import factored_sum  # which needs this module
-
-        factors: list[Any] = [getattr(p, "grad_factors", None) for p in parameters]
-        if all(pair is not None for pair in factors):
-            self._add(factored_sum(factors, self.max_grad_norm))
-            for p in parameters:
-                p.grad_factors = None
-            return
         batches = [_as_list(getattr(p, "grad_sample", None)) for p in parameters]
         if len({len(batch) for batch in batches}) > 1:
             raise PrivacyError(

@@ -4,7 +4,8 @@ The gradient of user b for a linear layer's weight is sum over t of g[b,t] a[b,t
 layer's inputs a (B, T, I) and the gradients of its outputs g (B, T, O).  So its squared norm is
 sum over t, s of (a_t . a_s)(g_t . g_s), and a weighted sum over users is one matrix product
 (Goodfellow 2015, arXiv 1510.01799; Bu et al. 2023, arXiv 2210.00038): the (B, O, I) per-user
-gradients never go through memory, which is what makes a private step slow.
+gradients never go through memory, which is what makes a private step slow.  Whoever knows the
+factors (`shared.objective`) hands them to `PrivateOptimizer.accumulate_factors`.
 
 Guarantee: that of `shared.privacy.clipping.clipped_sum`.  Norms are taken in float64.  Where a
 user's positions nearly cancel, so that float32 products could round to more than the slack in
@@ -13,11 +14,8 @@ after all and goes through `clipped_sum`.  Which way a user takes depends on nob
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from opacus import GradSampleModule
-from torch import nn
 
 from shared.errors import PrivacyError
 from shared.privacy.clipping import ClippedSum, clip_factors, clipped_sum
@@ -26,55 +24,6 @@ Factors = tuple[torch.Tensor, torch.Tensor]
 """(B, T, I) a layer's inputs, and (B, T, O) the gradients of its outputs."""
 
 _SMALL, _LARGE = 1e-24, 1e30  # squared norms between which float32 products are safe
-
-
-class FactoredGradSampleModule(GradSampleModule):
-    """Opacus' module, whose hooks leave a linear layer's factors in `weight.grad_factors`.
-
-    With `factored` False, or for anything but an `nn.Linear` without bias on (B, T, I) input, it
-    is its parent: the per-user gradients are formed and left in `grad_sample`.
-    """
-
-    factored = False
-
-    def capture_backprops_hook(
-        self,
-        module: nn.Module,
-        _forward_input: Any,
-        forward_output: Any,
-        loss_reduction: str,
-        batch_first: bool,
-    ) -> None:
-        """Opacus' hook; it runs once the gradient of the layer's output is known.
-
-        Raises:
-            PrivacyError: the layer was used twice in one pass.
-        """
-        if not (
-            self.hooks_enabled
-            and self.factored
-            and type(module) is nn.Linear
-            and module.bias is None
-            and forward_output[0].dim() == 3
-        ):
-            super().capture_backprops_hook(
-                module, _forward_input, forward_output, loss_reduction, batch_first
-            )
-            return
-        activations, backprops = self.rearrange_grad_samples(
-            module=module,
-            backprops=forward_output[0].detach(),
-            loss_reduction=loss_reduction,
-            batch_first=batch_first,
-        )
-        weight = module.weight
-        weight._forward_counter -= 1
-        if weight._forward_counter or getattr(weight, "grad_factors", None) is not None:
-            raise PrivacyError(
-                expected="one use of a layer per pass", got="more", where="per-user gradients"
-            )
-        weight.grad_factors = (activations[0].detach(), backprops)
-        del module.max_batch_len
 
 
 def factored_sum(factors: Sequence[Factors], clip_norm: float) -> ClippedSum:

@@ -37,7 +37,6 @@ class PlainSteps:
         self, model: InterestModel, ground: Ground, sequences: Sequences, plan: LocalPlan
     ) -> None:
         self.steps = Steps(model, ground, sequences, plan)
-        self.steps.wrapped.disable_hooks()
         self.weight = self.steps.block.lora_B.weight
         self.optimiser = torch.optim.SGD([self.weight], lr=plan.learning_rate)
 

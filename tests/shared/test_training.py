@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from opacus import GradSampleModule
 from scipy import stats
 
 import shared.training as training
@@ -117,17 +118,23 @@ def plain_gradient(
 # --- per-user gradients ----------------------------------------------------------------------
 
 
-def test_per_user_gradients_equal_looped_autograd() -> None:
-    """What Opacus' hooks catch, against the plain loss of `shared.objective`, user by user."""
+def test_per_user_gradients_equal_looped_autograd_and_opacus() -> None:
+    """The factors training uses, against the plain loss of `shared.objective`, user by user.
+
+    And against Opacus' own hooks: a linear layer that is fed the factors' inputs, and whose
+    outputs have the factors' gradients, has the same per-sample gradients.
+    """
     histories = people(24)
     assert len(set(map(len, histories))) > 6
     coins = np.random.default_rng(0).uniform(size=len(histories))
     steps = Steps(model(), ground(), packed(histories), OPEN)
     table = steps.table(secret().stream("negatives", 0))
-    steps.backward(table, np.arange(len(histories)), coins)
-    weight = steps.block.lora_B.weight
-    inputs, outputs = weight.grad_factors
-    assert weight.grad is None  # the un-clipped gradient of the batch is nowhere
+    inputs, outputs = steps.factors(table, np.arange(len(histories)), coins)
+    hooked = GradSampleModule(
+        torch.nn.Linear(inputs.shape[2], WIDTH, bias=False), loss_reduction="sum"
+    )
+    hooked(inputs.clone().requires_grad_()).backward(outputs)
+    by_opacus = hooked._module.weight.grad_sample.double()
     for user, history in enumerate(histories):
         got = outputs[user].double().T @ inputs[user].double()
         plain = plain_gradient(histories, user, coins[user], table.negatives).double()
@@ -137,6 +144,7 @@ def test_per_user_gradients_equal_looped_autograd() -> None:
         else:
             assert plain.norm() > 1e-3
             assert (got - plain).norm() <= 2e-6 * plain.norm()
+            assert (got - by_opacus[user]).norm() <= 2e-6 * plain.norm()
 
 
 def test_learning_lowers_the_loss() -> None:
