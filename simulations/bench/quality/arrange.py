@@ -1,0 +1,109 @@
+"""Our own model, trained the three ways the bench asks for.
+
+- `federated`: the recipe as it stands.
+- `local`: every platform by itself, with the same settings and the same budget.
+- `pooled`: what one party could learn that held all platforms' data: every user weighs the same,
+  whatever their platform.  With one local step a round, the weighted mean of the platforms'
+  updates is the gradient step over all users together.  Meant for epsilon inf.
+
+A training is the ordinary simulation (`simulations.run`) in a folder of its own; what is kept of
+it is its last checkpoint, so that a long bench resumes and its disk stays small.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from server import checkpoint as checkpoints
+from server.checkpoint import Checkpoint
+from shared.config.federation import FederationSettings
+from shared.errors import RunError
+from simulations.prepare import prepare
+from simulations.progress import Progress
+from simulations.recipes import Recipe
+from simulations.run import RunPlan, begin, train, write_settings
+
+Kind = Literal["federated", "local", "pooled"]
+KINDS: tuple[Kind, ...] = ("federated", "local", "pooled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of our model.
+
+    Args:
+        kind: see the module.
+        epsilon: the budget of every user; inf without privacy.
+        seed: makes everything repeatable.
+        platform: whose, for `local`; "" for the others.
+    """
+
+    kind: Kind
+    epsilon: float
+    seed: int
+    platform: str = ""
+
+    @property
+    def name(self) -> str:
+        """Names the training's folder."""
+        where = f"-{self.platform}" if self.platform else ""
+        return f"{self.kind}-epsilon-{self.epsilon:g}-seed-{self.seed}{where}"
+
+    def settings(self, recipe: FederationSettings) -> FederationSettings:
+        """The recipe as this training needs it."""
+        platforms = dict(recipe.platforms)
+        if self.kind == "local":
+            platforms = {self.platform: platforms[self.platform]}
+        if self.kind == "pooled":
+            platforms = {
+                name: own.replace(weight=float(own.population or 1))
+                for name, own in platforms.items()
+            }
+        privacy = recipe.privacy.replace(epsilon=self.epsilon)
+        return recipe.model_copy(update={"platforms": platforms, "privacy": privacy})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where trainings are done and kept.
+
+    Args:
+        folder: of the bench's run.
+        recipe: with populations filled in.
+        cache: encoded catalogues.
+        progress: told what is done.
+    """
+
+    folder: Path
+    recipe: Recipe
+    cache: Path
+    progress: Progress
+
+    def trained(self, training: Training) -> Checkpoint:
+        """The last checkpoint of `training`, trained now unless it is there already.
+
+        Raises:
+            FedInterestError: see `simulations.run.train`.
+        """
+        kept = self.folder / "models" / f"{training.name}.safetensors"
+        if kept.is_file():
+            return checkpoints.load(kept)
+        settings = training.settings(self.recipe.settings)
+        out = self.folder / "trainings" / training.name
+        plan = RunPlan(out=out, seed=training.seed, cache=self.cache)
+        if not (out / "run.json").is_file():
+            begin(plan, Recipe(self.recipe.name, settings))
+        self.progress.say(f"training {training.name}")
+        settings = prepare(
+            settings, out, cache=self.cache, unsafe_seed=training.seed, progress=self.progress
+        )
+        write_settings(out, settings)
+        train(plan, settings, self.progress)
+        last = checkpoints.latest(out / "checkpoints")
+        if last is None:
+            raise RunError(expected="a trained adapter", got="none", where=str(out))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.path_of(out / "checkpoints", last.round).replace(kept)
+        shutil.rmtree(out)
+        return last

@@ -1,0 +1,180 @@
+"""Which systems the bench knows, and how each is made for one platform.
+
+A maker gives one system or several that share their work (`federated` and `federated+knn`); the
+bench measures what it lacks and asks no maker for what it has.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clients.head import LocalHead
+from clients.scorer import InterestScorer
+from shared.config.training import ModelSettings
+from shared.errors import ConfigError
+from shared.ground import Ground
+from shared.whitening import Whitening
+from simulations.baselines.base import Scorer, Sum
+from simulations.bench.quality.arrange import KINDS, Training, Workshop
+from simulations.prepare import Prepared
+
+HEADED = ("frozen", *KINDS)
+"""Systems that are also measured with the platform's local head, as NAME+knn."""
+
+LIGHT = ("popularity", "frozen", "knn", "ease", "sasrec", "lstm", *KINDS)
+HEAVY = ("bert-pair", "bert-class")
+"""Fine-tuned text models: hours on a CPU, so only when they are asked for."""
+
+NAMES = (*LIGHT, *HEAVY)
+SEEDED = ("sasrec", "lstm", *HEAVY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A system, or one of several that a maker makes together.
+
+    Args:
+        maker: one of `NAMES`.
+        epsilon: None for what trains without a budget.
+        seed: None for what draws nothing.
+    """
+
+    maker: str
+    epsilon: float | None = None
+    seed: int | None = None
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Names of the systems that the maker makes."""
+        return (self.maker, f"{self.maker}+knn") if self.maker in HEADED else (self.maker,)
+
+    @property
+    def private_name(self) -> str:
+        """The maker with its budget, for people: `federated, epsilon 8`."""
+        return self.maker if self.epsilon is None else f"{self.maker}, epsilon {self.epsilon:g}"
+
+
+def wanted(makers: Sequence[str], epsilons: Sequence[float], seeds: Sequence[int]) -> list[Wanted]:
+    """Everything to be measured, cheap systems first.
+
+    Raises:
+        ConfigError: a name that is not known.
+    """
+    unknown = [name for name in makers if name not in NAMES]
+    if unknown:
+        raise ConfigError(
+            expected=f"systems among {', '.join(NAMES)}",
+            got=", ".join(unknown),
+            where="--systems",
+        )
+    found: list[Wanted] = []
+    for maker in NAMES:
+        if maker not in makers:
+            continue
+        if maker == "pooled":  # an oracle: it answers what privacy and distance cost
+            found += [Wanted(maker=maker, epsilon=float("inf"), seed=seed) for seed in seeds]
+        elif maker in KINDS:
+            found += [
+                Wanted(maker=maker, epsilon=epsilon, seed=seed)
+                for epsilon in epsilons
+                for seed in seeds
+            ]
+        elif maker in SEEDED:
+            found += [Wanted(maker=maker, seed=seed) for seed in seeds]
+        else:
+            found.append(Wanted(maker=maker))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One platform, on which systems are made.
+
+    Args:
+        name: of the platform.
+        prepared: its data.
+        model: the base model's settings.
+        ground: its items, under the whitening of all platforms.
+        head: its local head.
+        workshop: trains our own model.
+        progress: told (done, total) of what is being fitted.
+    """
+
+    name: str
+    prepared: Prepared
+    model: ModelSettings
+    ground: Ground
+    head: LocalHead
+    workshop: Workshop
+    progress: Callable[[int, int], None]
+
+    def make(self, what: Wanted) -> Mapping[str, Scorer]:
+        """The systems of `what`, ready to score."""
+        if what.maker in KINDS:
+            return self._with_head(what.maker, self._ours(what))
+        scorer = self._baseline(what)
+        return self._with_head("frozen", scorer) if what.maker == "frozen" else {what.maker: scorer}
+
+    def settings(self, what: Wanted) -> dict[str, Any]:
+        """What else determines a row, as JSON."""
+        if what.maker not in KINDS:
+            return {"model": self.model.model_dump(mode="json")}
+        training = self._training(what).settings(self.workshop.recipe.settings)
+        return {
+            part: getattr(training, part).model_dump(mode="json")
+            for part in ("model", "training", "server")
+        } | {
+            "privacy": training.privacy.model_dump(mode="json", exclude={"epsilon"}),
+            "platforms": sorted(training.platforms),
+        }
+
+    def _training(self, what: Wanted) -> Training:
+        return Training(
+            kind=what.maker,  # type: ignore[arg-type]
+            epsilon=what.epsilon if what.epsilon is not None else float("inf"),
+            seed=what.seed or 0,
+            platform=self.name if what.maker == "local" else "",
+        )
+
+    def _ours(self, what: Wanted) -> Scorer:
+        last = self.workshop.trained(self._training(what))
+        ground = self.ground
+        if what.maker == "local":  # alone it has its own whitening map
+            whitening = Whitening.from_arrays(last.base)
+            ground = self.prepared.platform.ground(whitening)
+        return InterestScorer.of(self.model, last.adapter, ground)
+
+    def _with_head(self, name: str, scorer: Scorer) -> dict[str, Scorer]:
+        return {name: scorer, f"{name}+knn": Sum((scorer, self.head))}
+
+    def _baseline(self, what: Wanted) -> Scorer:
+        from simulations.baselines.bert_class import BertClass
+        from simulations.baselines.bert_pair import BertPair
+        from simulations.baselines.ease import Ease
+        from simulations.baselines.frozen import Frozen
+        from simulations.baselines.knn import Knn
+        from simulations.baselines.popularity import Popularity
+        from simulations.baselines.recurrent import Recurrent
+        from simulations.baselines.sasrec import SasRec
+
+        seed = what.seed or 0
+        texts = self.prepared.platform.catalogue.texts
+        encoder = self.model.encoder
+        makers: dict[str, Callable[[], Any]] = {
+            "popularity": Popularity,
+            "frozen": lambda: Frozen(self.model.decay),
+            "knn": lambda: Knn(decay=self.model.decay),
+            "ease": Ease,
+            "sasrec": lambda: SasRec(seed=seed, progress=self.progress),
+            "lstm": lambda: Recurrent(seed=seed, progress=self.progress),
+            "bert-pair": lambda: BertPair(
+                texts=texts, encoder=encoder, seed=seed, progress=self.progress
+            ),
+            "bert-class": lambda: BertClass(
+                texts=texts, encoder=encoder, seed=seed, progress=self.progress
+            ),
+        }
+        made: Scorer = makers[what.maker]().fit(
+            self.prepared.split.train, self.ground.vectors.numpy()
+        )
+        return made
