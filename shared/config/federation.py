@@ -13,6 +13,7 @@ from shared.config.sources import Cleaning, EventSource, ItemSource
 from shared.config.training import ModelSettings, ServerSettings, SpeedSettings, TrainingSettings
 from shared.errors import ConfigError, SourceError
 
+NOISY_POPULATION = 4000
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -23,8 +24,10 @@ class PlatformSettings(Settings):
         kind: what it is, in a word, for people ("shop", "film").
         population: public, declared number of users; sets delta and the denominators.  None is
             allowed in a simulation only, where the count is rounded up to two digits.
-        weight: public aggregation weight; None means the root of the population: large platforms
-            lead without drowning the others.
+        weight: public aggregation weight; None means population / sqrt(population + 4000).  Among
+            platforms of a few hundred users that is nearly the population, because there the noise
+            in an update decides; among large ones it is nearly its root, so that the largest leads
+            without drowning the others.
     """
 
     kind: str = "platform"
@@ -37,7 +40,10 @@ class PlatformSettings(Settings):
     @property
     def public_weight(self) -> float:
         """What the platform's update counts: declared, never counted from data."""
-        return self.weight if self.weight is not None else math.sqrt(self.population or 1)
+        if self.weight is not None:
+            return self.weight
+        population = self.population or 1
+        return population / math.sqrt(population + NOISY_POPULATION)
 
 
 class FederationSettings(Settings):

@@ -336,7 +336,8 @@ def test_bad_statistics_take_no_part(federation: Any) -> None:
 
 def test_weights_are_the_public_ones(federation: Any) -> None:
     values = federation.settings()
-    values["platforms"]["films"]["weight"] = 30.0  # the others weigh the root of theirs, 10
+    for name, weight in (("shop", 10.0), ("films", 30.0), ("news", 10.0)):
+        values["platforms"][name]["weight"] = weight
     federation.settings = lambda **_: values
     federation.write()
     federation.run()
@@ -349,15 +350,18 @@ def test_weights_are_the_public_ones(federation: Any) -> None:
         np.testing.assert_allclose(value, now, rtol=1e-6)
 
 
-def test_without_weights_the_roots_of_populations_count(federation: Any) -> None:
+def test_without_weights_populations_count(federation: Any) -> None:
     values = federation.settings()
-    values["platforms"]["films"]["population"] = 3600
+    for name, population in (("shop", 500), ("films", 12_000), ("news", 500)):
+        values["platforms"][name]["population"] = population
     values["training"]["rounds"] = 1
     federation.settings = lambda **_: values
     federation.write()
     federation.run()
-    for value in final(federation).values():  # (4 + 6 * 5 + 4) / 8, half-way
-        np.testing.assert_allclose(value, 38 / 8 / 2, rtol=1e-6)
+    small, large = 500 / 4500**0.5, 12_000 / 16_000**0.5  # 7.4536 and 94.868
+    mean = (4 * small + 5 * large + 4 * small) / (2 * small + large)
+    for value in final(federation).values():  # half-way to it
+        np.testing.assert_allclose(value, mean / 2, rtol=1e-6)
 
 
 def test_run_folder_must_hold_a_federation(federation: Any, tmp_path: Path) -> None:
