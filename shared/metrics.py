@@ -6,7 +6,8 @@ Rules:
 1. A rank is 0-based: the number of ranked items that are not strictly below the target.
 2. Ties count against the system; so does a score that is not a number.
 3. Items that are left out (already in the history) are not ranked at all: they can neither beat
-   the target nor, if the target is one of them, be found (its rank is then `V`, a miss at any k).
+   the target nor, if the target is one of them, be found (its rank is then `NOT_FOUND`, a miss at
+   any k, however small the catalogue).
 4. Metrics are per user; their mean is the caller's.  Metrics that need the whole score matrix
    (an area under a curve) can be computed from the same ranks and the number of ranked items.
 """
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+NOT_FOUND = 2**31 - 1
+"""The rank of an item that is not ranked; it fits int32."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def ranks(
         exclude: items left out, one array per user (any order, repeats allowed) or packed.
 
     Returns:
-        (B,) int64, 0 is the best; `V` where the target itself is excluded.
+        (B,) int64, 0 is the best; `NOT_FOUND` where the target itself is excluded.
 
     The scores are neither sorted nor masked in a copy: all items are counted, then the excluded
     ones that were counted are taken off.  One (B, V) boolean is the only large temporary.
@@ -70,7 +74,7 @@ def ranks(
     ahead = items - 1 - below
     rivals = ~(scores[packed.rows, packed.columns] < wanted[packed.rows, 0])
     ahead.index_add_(0, packed.rows, rivals.to(torch.int64), alpha=-1)
-    return ahead.index_fill_(0, packed.rows[packed.columns == targets[packed.rows]], items)
+    return ahead.index_fill_(0, packed.rows[packed.columns == targets[packed.rows]], NOT_FOUND)
 
 
 def hit_at(ranks: torch.Tensor, k: int) -> torch.Tensor:

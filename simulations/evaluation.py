@@ -35,7 +35,7 @@ class Result:
     """What one system reached on one platform.
 
     Args:
-        ranks: (U,) int32, 0-based rank of each user's item; V or more where it cannot be found.
+        ranks: (U,) int32, 0-based rank of each user's item; `NOT_FOUND` where it cannot be found.
         items: V.
     """
 
@@ -104,9 +104,9 @@ def evaluate_many(
         whole = split.histories(which, start, stop)
         exclude = Excluded.of(whole)
         read = [history[-history_length:] for history in whole]
-        for name, scores in _scored(systems, read):
+        for name, scores in scored(systems, read):
             items = items or scores.shape[-1]
-            _check(name, scores, stop - start, items)
+            check(name, scores, stop - start, items)
             found[name][start:stop] = ranks(scores, targets[start:stop], exclude).numpy()
         if progress is not None:
             progress(stop, users)
@@ -120,7 +120,7 @@ def mean_metrics(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 
 @torch.inference_mode()
-def _scored(
+def scored(
     systems: Mapping[str, Scorer], histories: list[NDArray[np.int32]]
 ) -> list[tuple[str, torch.Tensor]]:
     """Score one batch with every system, each distinct part once."""
@@ -139,7 +139,7 @@ def _score(
     return known[id(system)]
 
 
-def _check(name: str, scores: torch.Tensor, users: int, items: int) -> None:
+def check(name: str, scores: torch.Tensor, users: int, items: int) -> None:
     if tuple(scores.shape) != (users, items):
         raise DataError(
             expected=f"scores of shape {(users, items)}",

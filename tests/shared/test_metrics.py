@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.metrics import Excluded, hit_at, ndcg_at, ranks
+from shared.metrics import NOT_FOUND, Excluded, hit_at, ndcg_at, ranks
 
 
 def _slow_rank(scores: list[float], target: int, excluded: list[int]) -> int:
     """The rules, read off one by one."""
     if target in excluded:
-        return len(scores)
+        return NOT_FOUND
     ahead = 0
     for item, score in enumerate(scores):
         if item == target or item in excluded:
@@ -50,7 +50,11 @@ def test_an_item_excluded_twice_is_excluded_once() -> None:
 
 
 def test_an_excluded_target_is_never_found() -> None:
-    assert _rank([0.9, 0.8, 0.7], 0, [0]) == 3
+    missed = _rank([0.9, 0.8, 0.7], 0, [0])
+    assert missed == NOT_FOUND
+    # with three items, a rank of 3 would have been a hit among the first ten
+    assert hit_at(torch.tensor([missed]), 10).tolist() == [0]
+    assert ndcg_at(torch.tensor([missed]), 10).tolist() == [0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])

@@ -23,7 +23,7 @@ from shared.errors import DataError, RunError
 from shared.files import sha256, write_bytes
 from shared.metrics import Excluded, ranks
 from simulations.baselines.base import Scorer
-from simulations.evaluation import CUT, Progress, Which, _check, _scored
+from simulations.evaluation import CUT, Progress, Which, check, scored
 from simulations.splits import Split
 
 NOTHING = -1  # fills the list of a user to whom fewer than CUT items can be shown
@@ -37,7 +37,7 @@ class Outcome:
     """One system on one platform, user by user.
 
     Args:
-        ranks: (U,) int32, 0-based rank of the held-out item; V where it cannot be found.
+        ranks: (U,) int32, 0-based rank of the held-out item; V or more where it cannot be found.
         top: (U, K) int32 rows of the items shown, best first; `NOTHING` after the last.
         ranked: (U,) int32, how many items were ranked: V less the distinct items of the history.
         items: V.
@@ -156,9 +156,9 @@ def observe(
         whole = split.histories(which, start, stop)
         exclude = Excluded.of(whole)
         read = [history[-history_length:] for history in whole]
-        for name, scores in _scored(systems, read):
+        for name, scores in scored(systems, read):
             items = items or scores.shape[-1]
-            _check(name, scores, stop - start, items)
+            check(name, scores, stop - start, items)
             places[name][start:stop] = ranks(scores, targets[start:stop], exclude).numpy()
             best = best_items(scores, exclude)
             shown[name][start:stop, : best.shape[1]] = best.numpy()
