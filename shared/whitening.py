@@ -33,7 +33,7 @@ from shared.errors import DataError, ProtocolError
 # direction, catalogues of fewer than D items leave many); dividing it by its standard deviation
 # would let noise, or a new item, outweigh everything else.
 _NOTHING = 1e-6
-PRIOR_ITEMS = 4000  # how many items of one's own the pooled covariance outweighs
+PRIOR_ITEMS = 5000  # how many items of one's own the pooled covariance outweighs
 SHRINKAGE = 0.1  # share of the mean variance added to every direction: rare ones are mostly noise
 _CHUNK = 8192  # items whose float64 copies are held at once
 
