@@ -95,7 +95,7 @@ def test_storefronts_without_data(place, monkeypatch) -> None:
     assert "FEDINTEREST_DATA" in result.stderr
     result = place.call("simulate", "storefronts", "--data", place.folder)
     assert result.exit_code == 3
-    assert "NAME.interactions.tsv" in result.stderr
+    assert "storefronts/beauty.interactions.tsv" in result.stderr
 
 
 def test_out_is_not_empty(place) -> None:
@@ -139,3 +139,18 @@ def test_nan_weights_in_the_encoder(place) -> None:
 def test_an_encoder_that_is_not_there(place) -> None:
     shutil.rmtree(place.folder / "encoder")
     place.refused(5, "encoder")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "needed"),
+    [
+        ("retail", "online_retail/online_retail.parquet"),
+        ("films", "movietweetings/ratings.dat"),
+        ("steam", "steam/game_purchase.dat"),
+    ],
+)
+def test_other_benchmarks_without_data(place, monkeypatch, recipe, needed) -> None:
+    monkeypatch.setenv("FEDINTEREST_DATA", str(place.folder))
+    result = place.call("simulate", recipe, "--out", place.folder / "run")
+    assert result.exit_code == 3
+    assert needed in result.stderr
