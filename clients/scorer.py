@@ -54,7 +54,6 @@ class InterestScorer:
     def scores(self, histories: Sequence[NDArray[np.int32]]) -> torch.Tensor:
         """(B, V) float32, higher is better; zeros for a user without a history.
 
-        The interest has unit length, so that the head's mixing weights mean the same for all
-        users; adapted items differ in length, which is how the adapter says what is wanted more.
+        A score is a cosine, so that the head's mixing weights mean the same for all users.
         """
         return self.interests(histories) @ self.items.T

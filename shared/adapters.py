@@ -26,6 +26,7 @@ Adapter = dict[str, NDArray[np.float32]]
 LAYER = "items"
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
+_FORM = "turned"  # how items use W (`shared.model`): another form scores otherwise
 _PREFIX = "base_model.model."
 _UNREADABLE = (
     *(OSError, SafetensorError, ConfigError),
@@ -80,7 +81,11 @@ def save_peft(
         f"{_PREFIX}{LAYER}.lora_A.weight": model.weight.detach().numpy(),
         f"{_PREFIX}{LAYER}.lora_B.weight": np.eye(width, dtype=np.float32),
     }
-    metadata = {"fedinterest": json.dumps({**base, "model": settings.model_dump(mode="json")})}
+    metadata = {
+        "fedinterest": json.dumps(
+            {**base, "form": _FORM, "model": settings.model_dump(mode="json")}
+        )
+    }
     write_bytes(
         folder / TENSOR_FILE,
         save_tensors(tensors, metadata=metadata),
@@ -108,7 +113,7 @@ def load_peft(folder: Path, *, base: dict[str, str]) -> tuple[Adapter, ModelSett
             where=str(path),
             remedy="Give the run's `adapter` folder.",
         ) from error
-    for key, value in base.items():
+    for key, value in {**base, "form": _FORM}.items():
         if found.get(key) != value:
             raise AdapterError(
                 expected=f"an adapter for {key} {value[:16]}",

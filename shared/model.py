@@ -2,10 +2,13 @@
 
 Shapes: `B` users, `L` history, `D` width, `V` items, `F` features, `R` columns of a block.
 
-1. adapted item = vector + W features, with W (D, F) the adapter.  It starts at zero.
+1. adapted item = vector + W features, brought back to its vector's length (1, or 0 for an item
+   without text), with W (D, F) the adapter.  It starts at zero.
 2. interest = recency-weighted mean of the history's adapted items, weight `decay ** k` for the
    event k steps back, brought to unit length.
-3. score of an item = interest . adapted item.
+3. score of an item = interest . adapted item: a cosine.  The adapter turns items and never
+   stretches them: a length would say how popular an item was, and that does not last
+   (docs/decisions/0006-turn-items-do-not-stretch-them.md).
 
 So both sides of a score are adapted by the same W, and round 0 scores exactly as the frozen
 baseline.  W is cut into blocks of at most `rank` columns.  A block is a LoRA pair: `lora_A` is
@@ -51,6 +54,16 @@ def padded(histories: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, torch.
     for row, history in enumerate(histories):
         items[row, : len(history)] = history[::-1]
     return torch.from_numpy(items), torch.arange(longest) < sizes[:, None]
+
+
+def scales(ground: Ground, moved: torch.Tensor) -> torch.Tensor:
+    """(V, 1) what brings moved items back to their vectors' lengths: exactly 1 where none moved.
+
+    A constant to the gradient: what is left out of it points along the item, where a cosine does
+    not look, and each user's gradient stays a handful of outer products.
+    """
+    own = ground.vectors.norm(dim=1, keepdim=True)
+    return own / moved.detach().norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def block_columns(features: int, rank: int) -> list[slice]:
@@ -121,9 +134,14 @@ class InterestModel(nn.Module):
             whole[:, block.columns] = block.lora_B.weight
         return whole
 
-    def items(self, ground: Ground) -> torch.Tensor:
-        """(V, D) adapted items."""
+    def moved(self, ground: Ground) -> torch.Tensor:
+        """(V, D) items moved by the adapter, of any length; affine in what is trained."""
         return ground.vectors + ground.features @ self.weight.T
+
+    def items(self, ground: Ground) -> torch.Tensor:
+        """(V, D) adapted items; differentiable with the lengths held constant, see `scales`."""
+        moved = self.moved(ground)
+        return moved * scales(ground, moved)
 
     def interests(
         self, adapted: torch.Tensor, items: torch.Tensor, present: torch.Tensor

@@ -6,12 +6,13 @@ cross-entropy of the next item against drawn catalogue items:
     loss = -log( exp(x . y / t) / (exp(x . y / t) + sum over negatives n of exp(x . n / t)) )
 
 with x the interest of the events before it in the window, y the next item, both adapted by W
-(`shared.model`), t the temperature.  It depends on the user's own events, on public item vectors,
+(`shared.model`), t the temperature.  The lengths that adapted items are brought back to enter as
+constants of the step.  It depends on the user's own events, on public item vectors,
 and on the negatives, which are drawn from the catalogue without looking at anybody's data; a
 negative that is the next item itself is left out of its sum.
 
 `losses` is the plain twin: readable, differentiable, slow.  `factors` is what training uses.  With
-B the trained block of W and b its columns, x = m / |m| and m = m0 + B b(m), so
+B the trained block of W and b its columns (scaled), x = m / |m| and m = m0 + B b(m), so
 
     d loss / d B = (d loss / d m) b(m)' + x (sum of p_n b(n) - (1 - p_y) b(y))' / t
 
@@ -101,7 +102,7 @@ class Table:
 
     Args:
         adapted: (V, D) float32.
-        columns: (V, R) float32, contiguous.
+        columns: (V, R) float32, contiguous, scaled as the adapted items are.
         negatives: (N,) int64 catalogue rows.
         decay, temperature: constants.
     """

@@ -45,7 +45,7 @@ from shared.records import (
 )
 from shared.whitening import CatalogueMoments
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 CATALOGUE_QUERY = "query.catalogue"
 TRAIN = "train"
 WIRE = np.float16  # of updates: far finer than the noise in them, at half the bytes

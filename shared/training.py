@@ -27,7 +27,7 @@ from shared.adapters import Adapter
 from shared.errors import DataError
 from shared.events import Sequences
 from shared.ground import Ground
-from shared.model import InterestModel
+from shared.model import InterestModel, scales
 from shared.objective import Table, factors, windows
 from shared.privacy.clipping import PrivateOptimizer
 from shared.privacy.noise import CryptographicNoise
@@ -146,11 +146,12 @@ class Steps:
     def table(self, stream: Stream) -> Table:
         """What all users of a step read: public, or noised in an earlier step."""
         with torch.no_grad():
-            adapted = self.model.items(self.ground)
-        drawn = draw_negatives(len(adapted), self.plan.negatives, stream)
+            moved = self.model.moved(self.ground)
+            scale = scales(self.ground, moved)
+        drawn = draw_negatives(len(moved), self.plan.negatives, stream)
         return Table(
-            adapted=adapted,
-            columns=self.ground.features[:, self.block.columns].contiguous(),
+            adapted=moved * scale,
+            columns=self.ground.features[:, self.block.columns] * scale,
             negatives=torch.from_numpy(drawn),
             decay=self.model.decay,
             temperature=self.plan.temperature,

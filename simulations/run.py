@@ -43,7 +43,7 @@ from simulations.prepare import open_prepared, prepare
 from simulations.progress import Progress
 from simulations.recipes import Recipe
 
-FORMAT = 1
+FORMAT = 2  # 2: items are turned, not stretched
 Engine = Literal["inprocess", "ray"]
 
 

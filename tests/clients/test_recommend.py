@@ -90,6 +90,7 @@ def test_scores_are_interest_plus_head_by_hand(
     items = ground.vectors.double().numpy().copy()
     for number, value in enumerate(adapter.values()):
         items += ground.features.double().numpy()[:, number :: len(adapter)] @ value.T
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
     interest = np.array([0.36, 0.6, 1.0]) @ items[history]
     cosine = items @ interest / np.linalg.norm(interest)
     head = LocalHead.fit(shop.sequences, ITEMS, decay=0.6)

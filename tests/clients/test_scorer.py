@@ -96,6 +96,9 @@ def test_an_adapter_moves_scores() -> None:
     weight = after.model.weight.detach().double().numpy()
     public = public_ground()
     items = public.vectors.double().numpy() + public.features.double().numpy() @ weight.T
+    own = np.linalg.norm(public.vectors.double().numpy(), axis=1, keepdims=True)
+    items *= own / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-30)
+    assert (own == 0).any()  # an item without a text stays nothing
     np.testing.assert_allclose(scores.numpy(), interests.numpy() @ items.T, atol=1e-5)
     assert not scores[:, 3].any()
 

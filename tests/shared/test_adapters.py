@@ -131,7 +131,7 @@ def test_peft_loads_it(folder: Path) -> None:
     before = plain(ground.vectors, ground.features)
     theirs = PeftModel.from_pretrained(plain, str(folder))
     with torch.no_grad():
-        want = ours.items(ground)
+        want = ours.moved(ground)
         assert torch.allclose(theirs(ground.vectors, ground.features), want, atol=1e-5)
         assert not torch.allclose(want, before, atol=0.1)
         merged = theirs.merge_and_unload()
@@ -202,6 +202,8 @@ def rewrite(folder: Path, change: str) -> None:
         found["model"]["layers"] = SETTINGS.layers + 1
     elif change == "unknown setting":
         found["model"]["depth"] = 3
+    elif change == "other form":
+        found["form"] = "stretched"
     elif change == "no settings":
         del found["model"]
     else:
@@ -223,6 +225,7 @@ def rewrite(folder: Path, change: str) -> None:
         "one more",
         "other layers",
         "unknown setting",
+        "other form",
         "no settings",
         "no words",
         "words that are a number",

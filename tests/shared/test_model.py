@@ -134,10 +134,24 @@ def test_an_adapted_item_is_its_vector_and_w_times_its_features() -> None:
         for place in range(value.shape[1]):
             column = place * len(adapter) + number  # a block has every K-th column
             want += np.outer(features[:, column], value[:, place])
+    np.testing.assert_allclose(model.moved(ground()).detach().numpy(), want, atol=1e-5)
+    want /= np.linalg.norm(want, axis=1, keepdims=True)
     np.testing.assert_allclose(model.items(ground()).detach().numpy(), want, atol=1e-5)
 
 
-def test_averaging_adapters_averages_adapted_items() -> None:
+def test_items_are_turned_and_never_stretched() -> None:
+    """Whatever was trained: an item keeps its length, and one without a text stays nothing."""
+    vectors, features = ground().vectors.clone(), ground().features.clone()
+    vectors[4], features[4] = 0.0, 0.0
+    public = Ground(vectors, features)
+    model = InterestModel(SETTINGS, WIDTH).load(random_adapter(3))
+    lengths = model.items(public).detach().norm(dim=1)
+    assert torch.allclose(lengths, vectors.norm(dim=1), atol=1e-6)
+    assert lengths[4] == 0
+    assert float((model.items(public) - vectors).detach().norm()) > 1
+
+
+def test_averaging_adapters_averages_moved_items() -> None:
     """They are affine in what is trained: no cross term between two platforms' updates."""
     adapters = [random_adapter(seed) for seed in range(3)]
     weights = [0.5, 0.2, 0.3]
@@ -148,9 +162,9 @@ def test_averaging_adapters_averages_adapted_items() -> None:
         )
         for name in adapters[0]
     }
-    apart = [InterestModel(SETTINGS, WIDTH).load(a).items(ground()) for a in adapters]
+    apart = [InterestModel(SETTINGS, WIDTH).load(a).moved(ground()) for a in adapters]
     want = sum(weight * found for weight, found in zip(weights, apart, strict=True))
-    found = InterestModel(SETTINGS, WIDTH).load(mean).items(ground())
+    found = InterestModel(SETTINGS, WIDTH).load(mean).moved(ground())
     assert torch.allclose(found, want, rtol=1e-5, atol=1e-5)
     assert float((apart[0] - apart[1]).detach().norm()) > 1  # they do differ
 

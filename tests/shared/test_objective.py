@@ -11,7 +11,7 @@ from shared.adapters import initial_adapter
 from shared.config.training import ModelSettings
 from shared.events import Sequences
 from shared.ground import Ground
-from shared.model import InterestModel
+from shared.model import InterestModel, scales
 from shared.objective import Table, Windows, factors, losses, windows
 
 ITEMS, WIDTH = 30, 8
@@ -58,6 +58,7 @@ def test_the_loss_is_a_softmax_over_the_item_and_the_negatives() -> None:
     own, public = model(), ground()
     weight = own.weight.detach().double().numpy()
     items = public.vectors.double().numpy() + public.features.double().numpy() @ weight.T
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
     total = 0.0
     for event in range(1, len(history)):
         interest = np.zeros(WIDTH)
@@ -98,7 +99,7 @@ def gradients(
     with torch.no_grad():
         table = Table(
             adapted=own.items(ground()),
-            columns=ground().features[:, block.columns],
+            columns=ground().features[:, block.columns] * scales(ground(), own.moved(ground())),
             negatives=negatives,
             decay=SETTINGS.decay,
             temperature=TEMPERATURE,

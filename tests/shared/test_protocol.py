@@ -246,7 +246,7 @@ def test_a_missing_field_is_named(kind: str) -> None:
 def test_another_version_is_refused() -> None:
     records = a_request().to_records()
     records["fedinterest"]["version"] = 1
-    with pytest.raises(ProtocolError, match=r"expected protocol version 2, got 1.*same version"):
+    with pytest.raises(ProtocolError, match=r"expected protocol version 3, got 1.*same version"):
         TrainRequest.from_records(records)
 
 

@@ -10,6 +10,7 @@ A training is the ordinary simulation (`simulations.run`) in a folder of its own
 it is its last checkpoint, so that a long bench resumes and its disk stays small.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from server import checkpoint as checkpoints
 from server.checkpoint import Checkpoint
 from shared.config.federation import FederationSettings
 from shared.errors import RunError
+from shared.files import sha256
 from simulations.prepare import prepare
 from simulations.progress import Progress
 from simulations.recipes import Recipe
-from simulations.run import RunPlan, begin, train, write_settings
+from simulations.run import FORMAT, RunPlan, begin, train, write_settings
 
 Kind = Literal["federated", "local", "pooled"]
 KINDS: tuple[Kind, ...] = ("federated", "local", "pooled")
@@ -86,11 +88,12 @@ class Workshop:
         Raises:
             FedInterestError: see `simulations.run.train`.
         """
-        kept = self.folder / "models" / f"{training.name}.safetensors"
+        settings = training.settings(self.recipe.settings)
+        name = f"{training.name}-{_digest(settings)}"
+        kept = self.folder / "models" / f"{name}.safetensors"
         if kept.is_file():
             return checkpoints.load(kept)
-        settings = training.settings(self.recipe.settings)
-        out = self.folder / "trainings" / training.name
+        out = self.folder / "trainings" / name
         plan = RunPlan(out=out, seed=training.seed, cache=self.cache)
         if not (out / "run.json").is_file():
             begin(plan, Recipe(self.recipe.name, settings))
@@ -107,3 +110,11 @@ class Workshop:
         checkpoints.path_of(out / "checkpoints", last.round).replace(kept)
         shutil.rmtree(out)
         return last
+
+
+def _digest(settings: FederationSettings) -> str:
+    """A training is kept under its settings too: other settings, another model."""
+    parts = settings.model_dump(mode="json", include={"platforms", "model", "training", "server"})
+    parts["privacy"] = settings.privacy.model_dump(mode="json", exclude={"epsilon"})
+    parts["format"] = FORMAT
+    return sha256(json.dumps(parts, sort_keys=True).encode())[:8]

@@ -24,7 +24,7 @@ from simulations.bench.quality.outcome import Outcome
 from simulations.evaluation import Which
 from simulations.splits import Split
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
