@@ -5,17 +5,16 @@ Only what parses arguments is imported at the top: `--help` must be instant.
 
 import json
 import sys
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from shared.errors import ConfigError, FedInterestError
-
-INTERRUPTED = 130
+from shared.errors import ConfigError
+from simulations.audits.cli import audit
+from simulations.guard import fail, guarded
 
 # Plain help: typer with rich loads slowly, and escapes the brackets of "[required]" even when
 # it prints without it.
@@ -34,6 +33,7 @@ bench = typer.Typer(
     help="Measure quality, and speed on this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(bench, name="bench")
+app.add_typer(audit, name="audit")
 
 
 class Engine(str, Enum):  # noqa: UP042 - typer shows str-enums best
@@ -106,7 +106,7 @@ def simulate(
     """
     from simulations.commands import simulate as run
 
-    _guarded(
+    guarded(
         lambda: run(
             recipe,
             data=data,
@@ -153,7 +153,7 @@ def recommend(
         else:
             found.render(Console())
 
-    _guarded(work)
+    guarded(work)
 
 
 @app.command(epilog=INIT_EXAMPLE)
@@ -168,7 +168,7 @@ def init(
 
         write(path, force=force)
 
-    _guarded(work)
+    guarded(work)
 
 
 @bench.command("dp-step")
@@ -188,7 +188,7 @@ def dp_step(
 
         _report(run_dp_step_bench(steps=steps, users=users), as_json)
 
-    _guarded(work)
+    guarded(work)
 
 
 @bench.command("ingest")
@@ -205,7 +205,7 @@ def ingest(
 
         _report(run_ingest_bench(events), as_json)
 
-    _guarded(work)
+    guarded(work)
 
 
 @bench.command("quality", epilog=QUALITY_EXAMPLES)
@@ -248,7 +248,7 @@ def quality(
     """
     from simulations.commands import quality as run
 
-    _guarded(
+    guarded(
         lambda: run(
             recipe,
             data=data,
@@ -284,30 +284,11 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        _fail(ConfigError(expected="a positive number or inf", got=repr(text), where="--epsilon"))
+        fail(ConfigError(expected="a positive number or inf", got=repr(text), where="--epsilon"))
 
 
 def _listed(text: str) -> list[str]:
     return text.replace(",", " ").split()
-
-
-def _guarded(work: Callable[[], None]) -> None:
-    """Turn our errors into one line and an exit code; others are bugs and show their trace."""
-    try:
-        work()
-    except FedInterestError as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise typer.Exit(0) from None
-
-
-def _fail(error: FedInterestError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
-    raise typer.Exit(error.exit_code)
 
 
 def joined(arguments: list[str]) -> list[str]:
