@@ -242,9 +242,10 @@ def quality(
 ) -> None:
     """Compare systems on all platforms: quality with confidence intervals, and their price.
 
-    Light systems: popularity, frozen, knn, ease, sasrec, lstm, federated, local, pooled. Text
-    models that take hours on a CPU: bert-pair, bert-class. frozen and our own (federated, local,
-    pooled) are also measured with the local head, as NAME+knn.
+    Light systems: popularity, frozen, knn, ease, sasrec, lstm, federated, local, pooled. The
+    field's federated adapter methods: fedavg-ab, ffa, fedsvd, alternating, mr-mtl, fedprox,
+    fedadam. Text models that take hours on a CPU: bert-pair, bert-class. frozen and what is
+    federated, local or pooled is also measured with the local head, as NAME+knn.
     """
     from simulations.commands import quality as run
 

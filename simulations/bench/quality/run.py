@@ -23,7 +23,9 @@ from simulations.bench.quality.entries import Entry, Plan
 from simulations.bench.quality.measures import Facts
 from simulations.bench.quality.outcome import Outcome, observe
 from simulations.bench.quality.page import write_page
+from simulations.bench.quality.pair_training import Member
 from simulations.bench.quality.quoted import quoted
+from simulations.bench.quality.rivals import Rivals
 from simulations.bench.quality.store import RowKey, Store, data_digest
 from simulations.bench.quality.summary import summarise
 from simulations.bench.quality.systems import Bench, Wanted, wanted
@@ -109,9 +111,24 @@ def _benches(
     opened = {name: open_prepared(plan.out / "base", name) for name in settings.platforms}
     whitening = fit_whitening([one.platform.moments() for one in opened.values()])
     workshop = Workshop(folder=plan.out, recipe=recipe, cache=plan.cache, progress=progress)
+    grounds = {name: prepared.platform.ground(whitening) for name, prepared in opened.items()}
+    rivals = Rivals(
+        folder=plan.out,
+        members={
+            name: Member(
+                ground=grounds[name],
+                sequences=prepared.split.train,
+                population=prepared.platform.record.population,
+                weight=settings.platforms[name].public_weight,
+            )
+            for name, prepared in opened.items()
+        },
+        settings=settings,
+        progress=progress,
+    )
     benches, facts = [], {}
     for name, prepared in opened.items():
-        ground = prepared.platform.ground(whitening)
+        ground = grounds[name]
         items = len(ground.vectors)
         facts[name] = Facts.of(prepared.split, "test", ground.vectors.numpy())
         benches.append(
@@ -122,6 +139,7 @@ def _benches(
                 ground=ground,
                 head=LocalHead.fit(prepared.split.train, items, decay=settings.model.decay),
                 workshop=workshop,
+                rivals=rivals,
                 progress=lambda done, total, name=name: progress(f"fitting {name}", done, total),  # type: ignore[misc]
             )
         )

@@ -5,7 +5,7 @@ bench measures what it lacks and asks no maker for what it has.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.head import LocalHead
@@ -16,16 +16,19 @@ from shared.ground import Ground
 from shared.whitening import Whitening
 from simulations.baselines.base import Scorer, Sum
 from simulations.bench.quality.arrange import KINDS, Training, Workshop
+from simulations.bench.quality.methods import METHODS
+from simulations.bench.quality.rivals import Rivals
 from simulations.prepare import Prepared
 
-HEADED = ("frozen", *KINDS)
+HEADED = ("frozen", *KINDS, *METHODS)
 """Systems that are also measured with the platform's local head, as NAME+knn."""
 
 LIGHT = ("popularity", "frozen", "knn", "ease", "sasrec", "lstm", *KINDS)
 HEAVY = ("bert-pair", "bert-class")
 """Fine-tuned text models: hours on a CPU, so only when they are asked for."""
 
-NAMES = (*LIGHT, *HEAVY)
+NAMES = (*LIGHT, *METHODS, *HEAVY)
+"""All systems; those of the field's federated methods train as long as ours does, each."""
 SEEDED = ("sasrec", "lstm", *HEAVY)
 
 
@@ -73,7 +76,7 @@ def wanted(makers: Sequence[str], epsilons: Sequence[float], seeds: Sequence[int
             continue
         if maker == "pooled":  # an oracle: it answers what privacy and distance cost
             found += [Wanted(maker=maker, epsilon=float("inf"), seed=seed) for seed in seeds]
-        elif maker in KINDS:
+        elif maker in KINDS or maker in METHODS:
             found += [
                 Wanted(maker=maker, epsilon=epsilon, seed=seed)
                 for epsilon in epsilons
@@ -97,6 +100,7 @@ class Bench:
         ground: its items, under the whitening of all platforms.
         head: its local head.
         workshop: trains our own model.
+        rivals: trains the field's federated methods.
         progress: told (done, total) of what is being fitted.
     """
 
@@ -106,17 +110,31 @@ class Bench:
     ground: Ground
     head: LocalHead
     workshop: Workshop
+    rivals: Rivals
     progress: Callable[[int, int], None]
 
     def make(self, what: Wanted) -> Mapping[str, Scorer]:
         """The systems of `what`, ready to score."""
         if what.maker in KINDS:
             return self._with_head(what.maker, self._ours(what))
+        if what.maker in METHODS:
+            epsilon = what.epsilon if what.epsilon is not None else float("inf")
+            rival = self.rivals.scorer(what.maker, epsilon, what.seed or 0, self.name)
+            return self._with_head(what.maker, rival)
         scorer = self._baseline(what)
         return self._with_head("frozen", scorer) if what.maker == "frozen" else {what.maker: scorer}
 
     def settings(self, what: Wanted) -> dict[str, Any]:
         """What else determines a row, as JSON."""
+        if what.maker in METHODS:
+            recipe = self.workshop.recipe.settings
+            return {
+                "method": asdict(METHODS[what.maker]),
+                "model": recipe.model.model_dump(mode="json"),
+                "training": recipe.training.model_dump(mode="json"),
+                "privacy": recipe.privacy.model_dump(mode="json", exclude={"epsilon"}),
+                "platforms": sorted(recipe.platforms),
+            }
         if what.maker not in KINDS:
             return {"model": self.model.model_dump(mode="json")}
         training = self._training(what).settings(self.workshop.recipe.settings)
