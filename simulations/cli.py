@@ -63,6 +63,11 @@ Examples:
   fedinterest bench quality --recipe storefronts --data DIR \\
       --systems frozen knn ease federated --epsilon 1 3 8 inf --seeds 3
 """
+NEWCOMER_EXAMPLES = """\b
+Examples:
+  fedinterest bench newcomer                      the demo federation
+  fedinterest bench newcomer --recipe storefronts --data DIR --users 500
+"""
 INIT_EXAMPLE = """\b
 Example:
   fedinterest init && $EDITOR federation.toml
@@ -258,6 +263,53 @@ def quality(
             seeds=seeds,
             base=base,
             rounds=rounds,
+            out=out,
+            as_json=as_json,
+        )
+    )
+
+
+@bench.command("newcomer", epilog=NEWCOMER_EXAMPLES)
+def newcomer(
+    recipe: Annotated[
+        str, typer.Option(help="As for simulate [default: demo].", show_default=False)
+    ] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the benchmark data [env: FEDINTEREST_DATA].")
+    ] = None,
+    users: Annotated[
+        int, typer.Option(min=2, help="Users it has [default: 500].", show_default=False)
+    ] = 500,
+    groups: Annotated[
+        int, typer.Option(min=1, help="Groups to average over [default: 10].", show_default=False)
+    ] = 10,
+    epsilon: Annotated[
+        str, typer.Option(help="Budget of every user [default: 8].", show_default=False)
+    ] = "8",
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Of its own training [default: 8].", show_default=False)
+    ] = 8,
+    seed: Annotated[
+        int, typer.Option(help="Makes everything repeatable [default: 0].", show_default=False)
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results [default: runs/newcomer-RECIPE]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print newcomer.json, quietly.")] = False,
+) -> None:
+    """Leave each platform out of training, let it join with few users, and see what it gains."""
+    from simulations.commands import newcomer as run
+
+    guarded(
+        lambda: run(
+            recipe,
+            data=data,
+            users=users,
+            groups=groups,
+            epsilon=_number(epsilon),
+            rounds=rounds,
+            seed=seed,
             out=out,
             as_json=as_json,
         )

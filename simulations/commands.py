@@ -131,6 +131,51 @@ def quality(
     print(f"\npage     {folder / 'quality.html'}\ndata     {folder / 'quality.json'}")
 
 
+def newcomer(
+    recipe: str,
+    *,
+    data: Path | None,
+    users: int,
+    groups: int,
+    epsilon: float,
+    rounds: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the newcomer bench, print its table, and say where the result is."""
+    _no_telemetry()
+    from simulations.bench.newcomer import NewcomerPlan, run_newcomer_bench, table_of
+    from simulations.progress import Progress
+    from simulations.recipes import Recipe, load_recipe
+
+    folder = out or Path("runs") / f"newcomer-{Path(recipe).stem}"
+    found = load_recipe(recipe, data=data, world=folder / "world", seed=0)
+    changed = Recipe(found.name, _changed(found.settings, None, epsilon))
+    plan = NewcomerPlan(
+        users=users,
+        groups=groups,
+        epsilon=epsilon,
+        rounds=rounds,
+        seed=seed,
+        out=folder,
+        cache=cache_folder(),
+    )
+    with Progress(quiet=as_json) as progress:
+        try:
+            result = run_newcomer_bench(plan, changed, progress)
+        except KeyboardInterrupt:
+            progress.say("stopped; the same command goes on where it was")
+            raise
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    table_of(result, Console().print)
+    print(f"\ndata     {folder / 'newcomer.json'}")
+
+
 def init(path: Path, *, force: bool) -> None:
     """Write the commented federation.toml.
 

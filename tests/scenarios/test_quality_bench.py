@@ -112,3 +112,25 @@ def test_several_values_after_one_option() -> None:
     assert joined(typed) == want
     assert joined(want) == want
     assert joined([]) == []
+
+
+def test_a_platform_joins_late(place: Any) -> None:
+    def join() -> Any:
+        return place.call(
+            *("bench", "newcomer", "--recipe", place.toml, "--users", 30, "--groups", 2),
+            *("--rounds", 2, "--out", place.folder / "n", "--json"),
+        )
+
+    first = join()
+    assert first.exit_code == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert set(result["platforms"]) == {"shop", "films", "news"}
+    for platform in result["platforms"].values():
+        assert platform["users"] == 30
+        assert platform["groups"] == 2
+        assert all(0 <= one["ndcg@10"] <= 1 for one in platform["systems"].values())
+    models = made(place.folder / "n" / "models")
+    assert len(models) == 3  # one without each
+    again = join()
+    assert json.loads(again.stdout) == result
+    assert made(place.folder / "n" / "models") == models

@@ -5,6 +5,7 @@
 - `pooled`: what one party could learn that held all platforms' data: every user weighs the same,
   whatever their platform.  With one local step a round, the weighted mean of the platforms'
   updates is the gradient step over all users together.  Meant for epsilon inf.
+- `without`: the federation without one platform, who is to join later.
 
 A training is the ordinary simulation (`simulations.run`) in a folder of its own; what is kept of
 it is its last checkpoint, so that a long bench resumes and its disk stays small.
@@ -26,7 +27,7 @@ from simulations.progress import Progress
 from simulations.recipes import Recipe
 from simulations.run import FORMAT, RunPlan, begin, train, write_settings
 
-Kind = Literal["federated", "local", "pooled"]
+Kind = Literal["federated", "local", "pooled", "without"]
 KINDS: tuple[Kind, ...] = ("federated", "local", "pooled")
 
 
@@ -38,7 +39,7 @@ class Training:
         kind: see the module.
         epsilon: the budget of every user; inf without privacy.
         seed: makes everything repeatable.
-        platform: whose, for `local`; "" for the others.
+        platform: whose, for `local`, and who is left out, for `without`; "" for the others.
     """
 
     kind: Kind
@@ -57,6 +58,8 @@ class Training:
         platforms = dict(recipe.platforms)
         if self.kind == "local":
             platforms = {self.platform: platforms[self.platform]}
+        if self.kind == "without":
+            del platforms[self.platform]
         if self.kind == "pooled":
             platforms = {
                 name: own.replace(weight=float(own.population or 1))
