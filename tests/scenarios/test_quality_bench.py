@@ -39,8 +39,9 @@ def test_systems_are_compared_and_nothing_is_run_twice(place: Any) -> None:
     assert (place.folder / "q" / "quality.html").stat().st_size > 10_000
     labels = [system["label"] for system in summary["systems"]]
     assert labels == [
-        *("frozen", "frozen+knn"),
-        *("federated e=8", "federated+knn e=8", "federated e=inf", "federated+knn e=inf"),
+        *("frozen", "frozen+knn", "frozen+tuned"),
+        *("federated e=8", "federated+knn e=8", "federated+tuned e=8"),
+        *("federated e=inf", "federated+knn e=inf", "federated+tuned e=inf"),
     ]
     rows, models = made(place.folder / "q" / "rows"), made(place.folder / "q" / "models")
     assert len(models) == 2
@@ -56,7 +57,9 @@ def test_systems_are_compared_and_nothing_is_run_twice(place: Any) -> None:
     more = json.loads(again.stdout)
     before = {one["label"]: one["mean"] for one in summary["systems"]}
     after = {one["label"]: one["mean"] for one in more["systems"]}
-    assert set(after) - set(before) == {"popularity", "local e=8", "local+knn e=8"}
+    assert set(after) - set(before) == {
+        *("popularity", "local e=8", "local+knn e=8", "local+tuned e=8")
+    }
     for label in set(after) & set(before):
         value, known = (found[label]["ndcg@10"]["value"] for found in (after, before))
         assert value == pytest.approx(known, abs=1e-9)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.head import LocalHead
+from clients.mixing import tuned
 from clients.scorer import InterestScorer
 from shared.config.training import ModelSettings
 from shared.errors import ConfigError
@@ -21,7 +22,8 @@ from simulations.bench.quality.rivals import Rivals
 from simulations.prepare import Prepared
 
 HEADED = ("frozen", *KINDS, *METHODS)
-"""Systems that are also measured with the platform's local head, as NAME+knn."""
+"""Systems that are also measured with the platform's local head: as NAME+knn with the head's fixed
+weights, and as NAME+tuned with weights that the platform chose on its own training events."""
 
 LIGHT = ("popularity", "frozen", "knn", "ease", "sasrec", "lstm", *KINDS)
 HEAVY = ("bert-pair", "bert-class")
@@ -49,7 +51,9 @@ class Wanted:
     @property
     def systems(self) -> tuple[str, ...]:
         """Names of the systems that the maker makes."""
-        return (self.maker, f"{self.maker}+knn") if self.maker in HEADED else (self.maker,)
+        if self.maker not in HEADED:
+            return (self.maker,)
+        return (self.maker, f"{self.maker}+knn", f"{self.maker}+tuned")
 
     @property
     def private_name(self) -> str:
@@ -163,7 +167,17 @@ class Bench:
         return InterestScorer.of(self.model, last.adapter, ground)
 
     def _with_head(self, name: str, scorer: Scorer) -> dict[str, Scorer]:
-        return {name: scorer, f"{name}+knn": Sum((scorer, self.head))}
+        chosen = tuned(
+            self.head,
+            scorer,
+            self.prepared.split.train,
+            history_length=self.model.history_length,
+        )
+        return {
+            name: scorer,
+            f"{name}+knn": Sum((scorer, self.head)),
+            f"{name}+tuned": Sum((scorer, chosen)),
+        }
 
     def _baseline(self, what: Wanted) -> Scorer:
         from simulations.baselines.bert_class import BertClass

@@ -54,7 +54,7 @@ def test_trainings_have_folders_of_their_own() -> None:
 def test_what_is_wanted() -> None:
     found = wanted(["federated", "frozen", "sasrec", "pooled"], [3.0, 8.0], [0, 1])
     assert found[0] == Wanted(maker="frozen")
-    assert found[0].systems == ("frozen", "frozen+knn")
+    assert found[0].systems == ("frozen", "frozen+knn", "frozen+tuned")
     by_maker = {
         maker: [one for one in found if one.maker == maker]
         for maker in ("sasrec", "federated", "pooled")
