@@ -19,7 +19,8 @@ FedInterestError ............................ 1
 ├── RunError ................................ 10  a run folder is incomplete or not this version's
 └── StorageError ............................ 11  the disk refused: full, read-only, no permission
 
-Exit code 12 is kept for an audit that found something, 130 for Ctrl-C.  Messages carry no user data: no user ids, no histories.
+Exit code 12 is kept for an audit that found something, 130 for Ctrl-C.  Messages carry no user
+data: no user ids, no histories.
 """
 
 from typing import ClassVar
