@@ -11,8 +11,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.strategy import InterestStrategy
-from shared.config.federation import FederationSettings
-from shared.errors import ConfigError, RunError
+from shared.config.federation import FEDERATION, PublicSettings, run_values
+from shared.errors import ConfigError
 from shared.files import sha256
 from shared.records import Scalar
 
@@ -56,22 +56,17 @@ def train(folder: Path, grid: Grid) -> None:
     )
 
 
-def read_settings(folder: Path) -> FederationSettings:
-    """The federation of a run folder."""
-    path = folder / "federation.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            expected="a run folder with federation.json",
-            got=f"{type(error).__name__}",
-            where=str(path),
-            remedy="`fedinterest simulate` and `fedinterest-server` make one.",
-        ) from error
-    return FederationSettings.load(values, where=str(path))
+def read_settings(folder: Path) -> PublicSettings:
+    """What is public of the federation of a run folder.
+
+    Raises:
+        RunError: there is none.
+        ConfigError: it is not valid.
+    """
+    return PublicSettings.published(run_values(folder), where=str(folder / FEDERATION))
 
 
-def public_constants(settings: FederationSettings) -> dict[str, Scalar]:
+def public_constants(settings: PublicSettings) -> dict[str, Scalar]:
     """What every platform is told about how to train.  The noise is the platform's own affair."""
     model, privacy, training = settings.model, settings.privacy, settings.training
     population = sum(platform.population or 0 for platform in settings.platforms.values())
@@ -89,7 +84,7 @@ def public_constants(settings: FederationSettings) -> dict[str, Scalar]:
     }
 
 
-def settings_sha256(settings: FederationSettings) -> str:
+def settings_sha256(settings: PublicSettings) -> str:
     """Hash of what must not change between a run and its resumption.
 
     Where data lies, speed, timeouts and the quorum may change; what is learned, how, with whom and

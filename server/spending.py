@@ -7,7 +7,7 @@ import logging
 import math
 from typing import Literal
 
-from shared.config.federation import FederationSettings
+from shared.config.federation import PublicSettings
 from shared.errors import AccountantError
 from shared.privacy.accountant import Charge, epsilon
 
@@ -15,7 +15,7 @@ log = logging.getLogger("fedinterest.server")
 
 
 def spent_epsilon(
-    settings: FederationSettings, platform: str, spent: list[tuple[float, float, int]]
+    settings: PublicSettings, platform: str, spent: list[tuple[float, float, int]]
 ) -> float | Literal["inf"] | None:
     """Epsilon of `spent`, each (sample_rate, noise_multiplier, steps).
 

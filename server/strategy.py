@@ -5,8 +5,10 @@ that fails is left out by name, with its reason, without losing the round; what 
 with public weights.  Rules:
 1. A round needs `quorum` good updates.  If it has fewer, only those who may still answer (no reply,
    a crash) are asked again, the very same request; after `max_attempts` the run stops, resumable.
-2. A round's line in rounds.jsonl is written first and its checkpoint second, both atomically: after
-   a crash the log is cut back to the newest whole checkpoint and the round is asked again.
+2. A round's line in rounds.jsonl is written first, its checkpoint second, both atomically, and its
+   signed statement last: after a crash the lines are cut back to the newest whole checkpoint and
+   the round is asked again; a statement that is missing then is made from the line.  The record
+   itself is never cut back (`server.record`).
 3. The same answers give the same adapter, bit for bit, in whatever order they came.
 """
 
@@ -25,11 +27,12 @@ from server import checkpoint as checkpoints
 from server.aggregation import Adapter, ServerOptimiser, State, mean_update
 from server.checkpoint import Checkpoint, Spending
 from server.log import Event, RoundLog, tell
+from server.record import Record, known_keys
 from server.rollcall import Roll, call_roll
 from server.round import Round, new_entry
 from server.spending import spent_epsilon
 from shared.adapters import adapter_sha256, initial_adapter
-from shared.config.federation import FederationSettings
+from shared.config.federation import PublicSettings
 from shared.errors import ProtocolError, QuorumError, RunError
 from shared.model import trained_in
 from shared.protocol import TRAIN, TrainRequest
@@ -47,14 +50,15 @@ class InterestStrategy(Strategy):
 
     Args:
         settings: the federation's.
-        folder: holds `checkpoints/` and `rounds.jsonl`; training resumes from what is there.
+        folder: holds `checkpoints/`, `rounds.jsonl` and `record/`; training resumes from what is
+            there.
         constants: what every TrainRequest carries as its settings.
         settings_sha256: a checkpoint of other settings is refused.
     """
 
     def __init__(
         self,
-        settings: FederationSettings,
+        settings: PublicSettings,
         folder: Path,
         *,
         constants: dict[str, int | float | str | bool],
@@ -64,6 +68,7 @@ class InterestStrategy(Strategy):
         self.settings_sha256 = settings_sha256
         self.folder = folder / "checkpoints"
         self.rounds = RoundLog(folder / "rounds.jsonl")
+        self.record = Record(folder, settings, settings_sha256)
         self.quorum = settings.server.min_platforms or len(settings.platforms)
         self.optimiser = ServerOptimiser(settings=settings.server)
         self.roll = Roll()
@@ -96,6 +101,7 @@ class InterestStrategy(Strategy):
         server = self.settings.server
         found = checkpoints.latest(self.folder, settings_sha256=self.settings_sha256)
         self._check_log(found)
+        keys = known_keys(self.rounds.lines())
         for attempt in range(1, server.max_attempts + 1):
             self.roll = call_roll(
                 grid,
@@ -103,6 +109,7 @@ class InterestStrategy(Strategy):
                 quorum=self.quorum,
                 timeout_s=server.round_timeout_s,
                 known=self.roll,
+                keys=keys,
             )
             if len(self.roll.nodes) >= self.quorum:
                 break
@@ -115,6 +122,7 @@ class InterestStrategy(Strategy):
         if found is not None:
             self._state = found
             self.rounds.truncate(found.round)
+            self.record.complete(self.rounds.lines(), found)
             self._tell("resume", found.round, adapter=found.adapter)
         else:
             self._begin(time.monotonic() - start)
@@ -144,7 +152,7 @@ class InterestStrategy(Strategy):
         )
         platforms = {
             name: new_entry(answered=True, reason=None)
-            | {"uplink_bytes": self.roll.uplink_bytes[name]}
+            | {"uplink_bytes": self.roll.uplink_bytes[name], "key": self.roll.key(name).hex}
             if name in self.roll.nodes
             else new_entry(reason=self._why(name))
             for name in self.settings.platforms
@@ -171,7 +179,12 @@ class InterestStrategy(Strategy):
         current = self._round
         if not set(self.roll.nodes.values()) <= set(grid.get_node_ids()):  # a node restarted
             self.roll = call_roll(
-                grid, self.settings.platforms, quorum=1, timeout_s=0, known=self.roll
+                grid,
+                self.settings.platforms,
+                quorum=1,
+                timeout_s=0,
+                known=self.roll,
+                keys=known_keys(self.rounds.lines()),
             )
         records = request.to_records()
         size = size_in_bytes(records)
@@ -200,7 +213,7 @@ class InterestStrategy(Strategy):
         by_node = {node: name for name, node in self.roll.nodes.items()}
         for reply in replies:
             if (name := by_node.get(reply.metadata.src_node_id)) is not None:
-                current.judge(name, reply)
+                current.judge(name, reply, self.roll.key(name))
         if len(current.updates) < self.quorum:
             return None, None
         weights = {name: self.settings.platforms[name].public_weight for name in current.updates}
@@ -292,10 +305,12 @@ class InterestStrategy(Strategy):
             "round": state.round,
             "seconds": round(seconds, 3),
             "adapter_sha256": adapter_sha256(state.adapter),
+            "request": None if kind == "setup" else self._current.request.digest,
             "platforms": platforms,
         }
         self.rounds.append(line)
         checkpoints.save(self.folder, state)
+        self.record.complete(self.rounds.lines(), state)
         checkpoints.thin(self.folder, every=max(1, self.settings.training.rounds // KEPT))
         self._tell(kind, state.round, line=line, adapter=state.adapter)
 

@@ -13,8 +13,8 @@ import typer
 import typer.core
 
 from shared.errors import ConfigError
+from shared.guard import fail, guarded
 from simulations.audits.cli import audit
-from simulations.guard import fail, guarded
 
 # Plain help: typer with rich loads slowly, and escapes the brackets of "[required]" even when
 # it prints without it.

@@ -17,8 +17,8 @@ from rich.text import Text
 from clients.platform import Platform
 from clients.recommend import Recommendation, Recommendations, Recommender, number_of, rows_of
 from server import checkpoint as checkpoints
-from server.app import read_settings
 from server.checkpoint import Checkpoint
+from shared.config.federation import run_federation
 from shared.errors import ConfigError, DataError, RunError
 from shared.whitening import Whitening
 from simulations.prepare import open_prepared
@@ -231,7 +231,7 @@ def recommend(
         )
     own = _platform(run, platform)
     trained = _trained(run)
-    settings = read_settings(run)
+    settings = run_federation(run)
     try:
         recommender = Recommender.of(own, trained.adapter, Whitening.from_arrays(trained.base))
         if user is not None:

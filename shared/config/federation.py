@@ -1,9 +1,12 @@
 """A whole federation as one TOML file: `federation.toml`."""
 
+import json
 import math
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator
 
@@ -11,14 +14,16 @@ from shared.config.base import Settings
 from shared.config.privacy import PrivacySettings
 from shared.config.sources import Cleaning, EventSource, ItemSource
 from shared.config.training import ModelSettings, ServerSettings, SpeedSettings, TrainingSettings
-from shared.errors import ConfigError, SourceError
+from shared.errors import ConfigError, RunError, SourceError
 
+FEDERATION = "federation.json"
 NOISY_POPULATION = 4000
+_PRIVATE = frozenset({"events", "items", "cleaning"})
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
-class PlatformSettings(Settings):
-    """One member of the federation.
+class Member(Settings):
+    """What is public about a member of the federation.
 
     Args:
         kind: what it is, in a word, for people ("shop", "film").
@@ -33,9 +38,6 @@ class PlatformSettings(Settings):
     kind: str = "platform"
     population: int | None = Field(default=None, ge=2)
     weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    events: EventSource
-    items: ItemSource
-    cleaning: Cleaning = Cleaning()
 
     @property
     def public_weight(self) -> float:
@@ -46,26 +48,56 @@ class PlatformSettings(Settings):
         return population / math.sqrt(population + NOISY_POPULATION)
 
 
-class FederationSettings(Settings):
-    """Everything a run needs, in the order of the file."""
+class PlatformSettings(Member):
+    """One platform as it knows itself: where its data lie, and how they are cleaned."""
+
+    events: EventSource
+    items: ItemSource
+    cleaning: Cleaning = Cleaning()
+
+
+class PublicSettings(Settings):
+    """What the coordinator and every partner know of a federation, in the order of the file."""
 
     name: str = "federation"
-    platforms: dict[str, PlatformSettings] = Field(min_length=1)
+    platforms: Mapping[str, Member] = Field(min_length=1)
     model: ModelSettings = ModelSettings()
     privacy: PrivacySettings = PrivacySettings()
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
-    speed: SpeedSettings = SpeedSettings()
 
     @field_validator("platforms")
     @classmethod
-    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        import re
-
+    def _names(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in value:
             if not re.match(_NAME, name):
                 raise ValueError(f"platform name {name!r}: expected letters, digits, - or _")
         return value
+
+    @classmethod
+    def published(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Read a federation's settings, and leave out where platforms' data lie and how fast.
+
+        Raises:
+            ConfigError: see `load`.
+        """
+        platforms = values.get("platforms")
+        if isinstance(platforms, dict):
+            public = {
+                name: {key: own[key] for key in own if key not in _PRIVATE}
+                if isinstance(own, dict)
+                else own
+                for name, own in platforms.items()
+            }
+            values = {**values, "platforms": public}
+        return cls.load({key: values[key] for key in values if key != "speed"}, where=where)
+
+
+class FederationSettings(PublicSettings):
+    """Everything a run on one machine needs: the platforms' own settings too."""
+
+    platforms: Mapping[str, PlatformSettings] = Field(min_length=1)
+    speed: SpeedSettings = SpeedSettings()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -90,6 +122,37 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(expected="TOML", got=str(error), where=str(path)) from error
+
+
+def run_values(folder: Path) -> dict[str, Any]:
+    """What a run folder's `federation.json` holds, not validated yet.
+
+    Raises:
+        RunError: there is none, or it is no JSON object.
+    """
+    path = folder / FEDERATION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(values)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            expected=f"a run folder with {FEDERATION}",
+            got=type(error).__name__,
+            where=str(path),
+            remedy="`fedinterest simulate` and `fedinterest-server init` make one.",
+        ) from error
+    return values
+
+
+def run_federation(folder: Path) -> FederationSettings:
+    """The whole federation of a simulation's run folder.
+
+    Raises:
+        RunError: there is none.
+        ConfigError: it is not valid.
+    """
+    return FederationSettings.load(run_values(folder), where=str(folder / FEDERATION))
 
 
 def read_federation(path: Path) -> FederationSettings:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.platform import Platform, promise
-from server.app import read_settings
-from shared.config.federation import FederationSettings
+from shared.config.federation import FederationSettings, run_federation
 from shared.config.training import ModelSettings, ServerSettings
 from shared.errors import ConfigError, DataError
 from shared.events import Sequences
@@ -103,7 +102,7 @@ def open_victim(
     folder = Path(target)
     if (folder / "run.json").is_file():
         read_run(folder)
-        settings = read_settings(folder)
+        settings = run_federation(folder)
     else:
         folder = scratch / "run"
         recipe = load_recipe(target, data=data, world=folder / "world", seed=seed)

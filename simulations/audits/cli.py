@@ -208,7 +208,7 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Do the work, keep its result, show it, and say by the exit code whether it is clean."""
-    from simulations.guard import guarded
+    from shared.guard import guarded
 
     def kept() -> None:
         from shared.files import write_json

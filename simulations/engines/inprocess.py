@@ -19,8 +19,8 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import app as client_app
 from server.app import app as server_app
-from server.app import read_settings
 from server.log import Event, Listener, listening, tell
+from shared.config.federation import run_federation
 from shared.errors import RunError
 from shared.protocol import TRAIN
 
@@ -160,7 +160,7 @@ def run_inprocess(
     Raises:
         RunError, QuorumError, StorageError: see `server.app.train`.
     """
-    settings = read_settings(run_folder)
+    settings = run_federation(run_folder)
     grid = InProcessGrid(
         client_app,
         platform_folders(run_folder, platforms or settings.platforms),

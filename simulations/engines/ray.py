@@ -19,8 +19,8 @@ from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
 
 from clients.app import app as client_app
-from server.app import read_settings
 from server.log import Listener
+from shared.config.federation import run_federation
 from shared.errors import ConfigError
 from simulations.engines.inprocess import (
     InProcessGrid,
@@ -109,7 +109,7 @@ def run_ray(
         ConfigError: Ray is not installed.
         RunError, QuorumError, StorageError: see `server.app.train`.
     """
-    settings = read_settings(run_folder)
+    settings = run_federation(run_folder)
     threads = settings.speed.threads or torch.get_num_threads()
     folders = platform_folders(run_folder, platforms or settings.platforms)
     with quiet_flower(), _ray_environment():
