@@ -56,6 +56,7 @@ def _catalogue(platform: Platform, _folder: Path, _content: RecordDict) -> Recor
         count=moments.count,
         mean=moments.mean,
         covariance=moments.covariance,
+        key=platform.key.public.hex,
     )
     return reply.to_records()
 

@@ -7,6 +7,8 @@
     ├── sequences.npz         training histories under pseudonyms
     ├── secrets/              the round's secret; those of earlier rounds are removed
     ├── policy.json           what the partner permits (optional)
+    ├── signing.key           what its statements are signed with
+    ├── record/NAME.jsonl     its signed statements of what it released (see `journals`)
     └── ledger -> see `ledger`  the write-ahead record of spending
 
 Only `moments` and `train` produce something that leaves.
@@ -22,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.policy import Policy
-from shared.adapters import Adapter
+from clients.record import charge_of, policy_sha256, stated
+from shared.adapters import Adapter, adapter_sha256
 from shared.catalogue import Catalogue
 from shared.config.base import Settings
 from shared.config.privacy import PrivacySettings
@@ -35,8 +38,11 @@ from shared.model import InterestModel
 from shared.privacy.accountant import calibrate
 from shared.privacy.ledger import Ledger
 from shared.privacy.randomness import Randomness, StoredSecrets, UnsafeSeed
-from shared.protocol import TrainReply, TrainRequest
+from shared.protocol import TrainReply, TrainRequest, update_sha256
 from shared.training import LocalPlan, local_round
+from shared.transparency.code import PLATFORM_CODE, code_sha256
+from shared.transparency.keys import SigningKey
+from shared.transparency.statement import Charge, PlatformRound
 from shared.whitening import CatalogueMoments, Whitening, moments
 
 _TRAINING = ("learning_rate", "targets_per_user", "negatives", "temperature")
@@ -54,6 +60,8 @@ class PlatformRecord(Settings):
         sample_rate, clip_norm: what it was calibrated with.
         model: the base model's settings.
         ledger: path of the ledger, relative to the folder.
+        journals: folder of its signed log NAME.jsonl, relative to the folder.
+        encoder: identity of the text encoder that the states come from; "" if not known.
         micro_batch: users whose gradients are in memory at once.
         unsafe_seed: makes all randomness repeatable; for tests and seeded simulations only.
     """
@@ -69,6 +77,8 @@ class PlatformRecord(Settings):
     clip_norm: float
     model: ModelSettings
     ledger: str = "ledger.jsonl"
+    journals: str = "record"
+    encoder: str = ""
     micro_batch: int = 256
     unsafe_seed: int | None = None
 
@@ -207,15 +217,28 @@ class Platform:
         return (self.folder / self.record.ledger).resolve()
 
     @property
+    def journal_path(self) -> Path:
+        """Where its releases are stated."""
+        return (self.folder / self.record.journals / f"{self.name}.jsonl").resolve()
+
+    @property
+    def key(self) -> SigningKey:
+        """What its statements are signed with; made at the first use."""
+        if self.record.unsafe_seed is not None:
+            return SigningKey.unsafe(self.record.unsafe_seed, self.name)
+        return SigningKey.kept(self.folder / "signing.key")
+
+    @property
     def _randomness(self) -> Randomness:
         if self.record.unsafe_seed is not None:
             return UnsafeSeed(self.record.unsafe_seed)
         return StoredSecrets(self.folder / "secrets")
 
     def train(self, request: TrainRequest) -> TrainReply:
-        """Answer a round: check, charge, train.
+        """Answer a round: check, charge, train, state.
 
-        Nothing is computed on private data before its charge is on disk.
+        Nothing is computed on private data before its charge is on disk, and nothing leaves
+        before its signed statement is.
 
         Raises:
             PolicyRefusal: the request asks for more than was promised.
@@ -224,13 +247,13 @@ class Platform:
             AdapterError: the adapter does not fit the base model.
         """
         record = self.record
-        Policy.read(self.folder).check(
-            request, epsilon=record.epsilon, noise_multiplier=record.noise_multiplier
-        )
+        policy = Policy.read(self.folder)
+        policy.check(request, epsilon=record.epsilon, noise_multiplier=record.noise_multiplier)
         plan = self._plan(request)
         model = InterestModel(record.model, self.states.shape[2]).load(request.adapter)
         model.block(plan.trained)  # refused before anything is charged
-        ground = self.ground(Whitening.from_arrays(request.base))
+        whitening = Whitening.from_arrays(request.base)
+        ground = self.ground(whitening)
         randomness = self._randomness
         secret = randomness.open(
             platform=self.name,
@@ -238,6 +261,7 @@ class Platform:
             request=request.digest,
             data=self._data_digest(),
         )
+        charge: Charge | None = None
         if plan.private:
             with Ledger.open(
                 self.ledger_path, platform=self.name, epsilon=record.epsilon, delta=record.delta
@@ -249,15 +273,38 @@ class Platform:
                     plan.sample_rate,
                     plan.noise_multiplier,
                 )
+                charge = charge_of(self.ledger_path, secret.charge_key)
         # Who asks for this round has done with the earlier ones.  Not sooner: a round that cannot
         # be paid for must not cost the last one its free replay.
         randomness.forget_before(request.round)
         update: Adapter = local_round(model, ground, self.sequences, plan, secret)
+        release = PlatformRound(
+            platform=self.name,
+            index=0,
+            root="",
+            round=request.round,
+            request=request.digest,
+            adapter_in=adapter_sha256(request.adapter),
+            update=update_sha256(update),
+            base=whitening.sha256,
+            encoder=record.encoder,
+            code=code_sha256(*PLATFORM_CODE),
+            policy=policy_sha256(policy),
+            steps=plan.steps,
+            sample_rate=plan.sample_rate,
+            noise_multiplier=plan.noise_multiplier,
+            clip_norm=plan.clip_norm,
+            epsilon=record.epsilon,
+            delta=record.delta,
+            unsafe_seed=secret.unsafe,
+            charge=charge,
+        )
         return TrainReply(
             platform=self.name,
             round=request.round,
             request_digest=request.digest,
             update=update,
+            envelope=stated(self.journal_path, self.key, release),
             constants={
                 "steps": plan.steps,
                 "noise_multiplier": plan.noise_multiplier,

@@ -1,11 +1,13 @@
 """Which node speaks for which platform, learned by asking.
 
 Flower's node ids are random and change when a node restarts; a platform's name does not.  Every
-node is asked for its catalogue's statistics, and its answer says which platform it is.
+node is asked for its catalogue's statistics, and its answer says which platform it is.  With it
+comes the key that its statements are signed with: the first one a platform shows in a run is its
+key for the whole run, and who shows another is not that platform.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -14,6 +16,7 @@ from flwr.serverapp import Grid
 from shared.errors import ProtocolError
 from shared.protocol import CATALOGUE_QUERY, CatalogueReply, Refusal, kind_of
 from shared.records import size_in_bytes
+from shared.transparency.keys import PublicKey
 
 _POLL_S = 0.5
 _GRACE_S = 60.0  # how long the rest is waited for once there is a quorum
@@ -35,8 +38,14 @@ class Roll:
     uplink_bytes: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def admit(self, message: Message, platforms: Iterable[str]) -> None:
-        """Take one node's answer, or note why not."""
+    def key(self, platform: str) -> PublicKey:
+        """The key of a platform that is there."""
+        return PublicKey(self.replies[platform].key)
+
+    def admit(
+        self, message: Message, platforms: Iterable[str], known: Mapping[str, str] | None = None
+    ) -> None:
+        """Take one node's answer, or note why not; `known` are the platforms' keys so far."""
         node = message.metadata.src_node_id
         try:
             if message.has_error():
@@ -59,6 +68,13 @@ class Roll:
                     expected=f"one node for {reply.platform}", got="two", where="set-up"
                 )
             _ = reply.moments  # raises where they cannot be moments
+            key = PublicKey(reply.key)  # raises where it is none
+            if (before := (known or {}).get(reply.platform, key.hex)) != key.hex:
+                raise ProtocolError(
+                    expected=f"{reply.platform} with the key {before[:12]} that it had before",
+                    got=f"key {key.hex[:12]}",
+                    where="set-up",
+                )
         except ProtocolError as error:
             self.problems[f"node {node}"] = tidy(str(error))
             return
@@ -81,6 +97,7 @@ def call_roll(
     quorum: int,
     timeout_s: float,
     known: Roll | None = None,
+    keys: Mapping[str, str] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Roll:
@@ -88,6 +105,7 @@ def call_roll(
 
     Once `quorum` of them are there the others are waited for a minute more.  `known` is carried
     over where its nodes are still connected; a `timeout_s` of 0 asks only who is there now.
+    `keys` are the platforms' public keys, as far as they are known already.
     """
     names = set(platforms)
     roll = Roll()
@@ -109,7 +127,7 @@ def call_roll(
             messages = [Message(content, node, CATALOGUE_QUERY, ttl=patience) for node in fresh]
             answers = list(grid.send_and_receive(messages, timeout=patience))
             for answer in sorted(answers, key=lambda one: one.metadata.src_node_id):
-                roll.admit(answer, names)
+                roll.admit(answer, names, keys)
         waited = clock() - start
         enough = len(roll.nodes) >= quorum and waited >= _GRACE_S
         failed = len(asked) >= len(names)  # everybody came, and not everybody could answer

@@ -8,11 +8,15 @@ from typing import Any
 from flwr.app import Message
 
 from server.aggregation import Adapter
-from server.checks import check_update
+from server.checks import check_statement, check_update
 from server.rollcall import tidy
+from shared.adapters import adapter_sha256
 from shared.errors import ProtocolError, UpdateRejected
 from shared.protocol import Refusal, TrainReply, TrainRequest, kind_of
 from shared.records import size_in_bytes
+from shared.transparency.keys import PublicKey
+from shared.transparency.merkle import leaf_hash
+from shared.whitening import Whitening
 
 log = logging.getLogger("fedinterest.server")
 
@@ -24,15 +28,21 @@ Entry = dict[str, Any]
 
 
 def new_entry(*, answered: bool = False, reason: str | None = "no answer") -> Entry:
-    """A platform's part of a round's line in rounds.jsonl."""
+    """A platform's part of a round's line in rounds.jsonl.
+
+    `outcome`, `key` and `envelope` are what the record says of it; see `server.record`.
+    """
     return {
         "answered": answered,
+        "outcome": "accepted" if answered else "absent",
         "reason": reason,
         "update_norm": None,
         "uplink_bytes": 0,
         "downlink_bytes": 0,
         "steps": 0,
         "epsilon": None,
+        "key": None,
+        "envelope": None,
     }
 
 
@@ -56,6 +66,8 @@ class Round:
 
     def __post_init__(self) -> None:
         self.entries = {name: new_entry() for name in self.platforms}
+        self.adapter_in = adapter_sha256(self.request.adapter)
+        self.base = Whitening.from_arrays(self.request.base).sha256
 
     def is_open(self, name: str) -> bool:
         """Whether asking `name` (again) could change anything."""
@@ -79,9 +91,10 @@ class Round:
         """Note that `name` could not be asked."""
         self.entries[name]["reason"] = why
 
-    def judge(self, name: str, reply: Message) -> None:
-        """Take or leave the reply of `name`, and note why."""
+    def judge(self, name: str, reply: Message, key: PublicKey) -> None:
+        """Take or leave the reply of `name`, whose key is `key`, and note why."""
         entry = self.entries[name]
+        entry["key"] = key.hex
         if reply.has_error():
             entry["reason"] = f"Flower error {reply.error.code}"  # its text is not ours to repeat
             return
@@ -90,16 +103,19 @@ class Round:
         try:
             if kind_of(reply.content) == "refusal":
                 refusal = Refusal.from_records(reply.content)
-                entry["reason"] = tidy(str(refusal))
+                entry["outcome"], entry["reason"] = "refused", tidy(str(refusal))
                 if refusal.kind in _MAY_STILL_ANSWER:
                     self._final.discard(name)
                 return
-            self._take(name, TrainReply.from_records(reply.content), entry)
+            entry["outcome"] = "rejected"
+            self._take(name, TrainReply.from_records(reply.content), entry, key)
         except (ProtocolError, UpdateRejected) as error:
             entry["reason"] = tidy(f"{type(error).__name__}: {error}")
             log.warning("round %d, %s: %s", self.request.round, name, entry["reason"])
 
-    def _take(self, name: str, reply: TrainReply, entry: Entry) -> None:
+    def _take(self, name: str, reply: TrainReply, entry: Entry, key: PublicKey) -> None:
+        if reply.envelope is not None and reply.envelope.is_signed_by(key):
+            entry["envelope"] = leaf_hash(reply.envelope.to_bytes()).hex()
         constants = reply.constants
         entry["steps"] = steps = int(constants["steps"])
         if steps:  # spent, whether or not the update is any good
@@ -108,5 +124,8 @@ class Round:
         entry["update_norm"] = check_update(
             reply, request=self.request, platform=name, max_update_norm=self.max_update_norm
         )
-        entry["answered"], entry["reason"] = True, None
+        check_statement(
+            reply, request=self.request, key=key, adapter_in=self.adapter_in, base=self.base
+        )
+        entry["answered"], entry["outcome"], entry["reason"] = True, "accepted", None
         self.updates[name] = reply.update

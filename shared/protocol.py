@@ -15,6 +15,8 @@ Rules:
 3. A TrainRequest has one `digest`, over everything it says.  A reply names the digest it answers,
    so that no update is ever taken for another round's, and so that a platform can tell the same
    request, asked again, from a new one.
+4. A TrainReply carries the platform's signed statement of what it released
+   (`shared.transparency`): that, too, is public constants and hashes only.
 """
 
 import hashlib
@@ -43,12 +45,14 @@ from shared.records import (
     to_array_record,
     words,
 )
+from shared.transparency.envelope import STATEMENT, Envelope
 from shared.whitening import CatalogueMoments
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4  # 4: replies are signed
 CATALOGUE_QUERY = "query.catalogue"
 TRAIN = "train"
 WIRE = np.float16  # of updates: far finer than the noise in them, at half the bytes
+MAX_STATEMENT_BYTES = 4096
 CONSTANTS = {"clip_norm": float, "noise_multiplier": float, "sample_rate": float, "steps": int}
 
 _HEAD = "fedinterest"
@@ -66,6 +70,12 @@ def arrays_sha256(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def update_sha256(update: Arrays) -> str:
+    """`arrays_sha256` of an update as it travels: both ends compute the same."""
+    with np.errstate(over="ignore"):
+        return arrays_sha256({name: value.astype(WIRE) for name, value in update.items()})
+
+
 def _settings_sha256(settings: dict[str, Scalar]) -> str:
     digest = hashlib.sha256()
     for name in sorted(settings):
@@ -76,7 +86,7 @@ def _settings_sha256(settings: dict[str, Scalar]) -> str:
     return digest.hexdigest()
 
 
-def _head(kind: str, **fields: Scalar | list[str]) -> ConfigRecord:
+def _head(kind: str, **fields: Scalar | bytes | list[str]) -> ConfigRecord:
     return ConfigRecord({"version": PROTOCOL_VERSION, "kind": kind, **fields})
 
 
@@ -98,6 +108,16 @@ def _hash(head: ConfigRecord, name: str) -> str:
     if not _HEX.fullmatch(value):
         raise protocol_error(f"{name} as 64 hex digits", f"{len(value)} characters", "message")
     return value
+
+
+def _envelope(head: ConfigRecord) -> Envelope | None:
+    payload, signature = scalar(head, "statement", bytes), scalar(head, "signature", bytes)
+    key_id = scalar(head, "key_id", str)
+    if len(payload) > MAX_STATEMENT_BYTES or len(signature) + len(key_id) > MAX_STATEMENT_BYTES:
+        raise protocol_error(
+            f"a statement of at most {MAX_STATEMENT_BYTES} bytes", "a longer one", "message"
+        )
+    return Envelope(STATEMENT, payload, key_id, signature) if payload else None
 
 
 def _round(head: ConfigRecord) -> int:
@@ -123,12 +143,14 @@ class CatalogueReply:
         count: items.
         mean: (D,) float64.
         covariance: (D, D) float64.
+        key: the public key its statements are signed with, 64 hex digits.
     """
 
     platform: str
     count: int
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    key: str
 
     @property
     def moments(self) -> CatalogueMoments:
@@ -144,7 +166,9 @@ class CatalogueReply:
         arrays = {"mean": self.mean, "covariance": self.covariance}
         return RecordDict(
             {
-                _HEAD: _head("catalogue-reply", platform=self.platform, count=self.count),
+                _HEAD: _head(
+                    "catalogue-reply", platform=self.platform, count=self.count, key=self.key
+                ),
                 "statistics": to_array_record(arrays),
             }
         )
@@ -152,7 +176,7 @@ class CatalogueReply:
     @classmethod
     def from_records(cls, records: RecordDict) -> Self:
         """Parse, or raise ProtocolError."""
-        head = _read_head(records, "catalogue-reply", {"platform", "count"}, {"statistics"})
+        head = _read_head(records, "catalogue-reply", {"platform", "count", "key"}, {"statistics"})
         count = scalar(head, "count", int)
         arrays = from_array_record(
             part(records, "statistics", ArrayRecord),
@@ -174,6 +198,7 @@ class CatalogueReply:
             count=count,
             mean=mean.astype(np.float64),
             covariance=covariance.astype(np.float64),
+            key=_hash(head, "key"),
         )
 
 
@@ -265,6 +290,8 @@ class TrainReply:
         update: trained name -> float32 tensor, new adapter minus old; it travels as float16.
         constants: `steps`, `noise_multiplier`, `clip_norm`, `sample_rate`: public, none of them
             computed from private data.
+        envelope: the signed statement of this release; None travels as an empty one, which the
+            coordinator leaves out.
     """
 
     platform: str
@@ -272,15 +299,20 @@ class TrainReply:
     request_digest: str
     update: dict[str, NDArray[np.float32]]
     constants: dict[str, Scalar]
+    envelope: Envelope | None = None
 
     def to_records(self) -> RecordDict:
         """As Flower records."""
+        signed = self.envelope
         head = _head(
             "train-reply",
             platform=self.platform,
             round=self.round,
             request_digest=self.request_digest,
             update_names=list(self.update),
+            statement=b"" if signed is None else signed.payload,
+            signature=b"" if signed is None else signed.signature,
+            key_id="" if signed is None else signed.key_id,
         )
         with np.errstate(over="ignore"):  # becomes infinite, which the coordinator leaves out
             update = {name: value.astype(WIRE) for name, value in self.update.items()}
@@ -296,7 +328,8 @@ class TrainReply:
     def from_records(cls, records: RecordDict) -> Self:
         """Parse, or raise ProtocolError."""
         fields = {"platform", "round", "request_digest", "update_names"}
-        head = _read_head(records, "train-reply", fields, {"constants", "update"})
+        signed = {"statement", "signature", "key_id"}
+        head = _read_head(records, "train-reply", fields | signed, {"constants", "update"})
         constants = part(records, "constants", ConfigRecord)
         only(constants, set(CONSTANTS), "constants")
         found: dict[str, Scalar] = {
@@ -310,6 +343,7 @@ class TrainReply:
             request_digest=_hash(head, "request_digest"),
             update=_floats(records, "update", words(head, "update_names"), WIRE),
             constants=found,
+            envelope=_envelope(head),
         )
 
 

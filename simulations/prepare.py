@@ -17,9 +17,10 @@ import numpy as np
 from clients.platform import Platform, PlatformRecord, promise
 from clients.sources.ingest import ingest
 from shared.config.federation import FederationSettings
-from shared.encoder import encode_catalogue
-from shared.errors import RunError
+from shared.encoder import encode_catalogue, encoder_identity
+from shared.errors import ConfigError, RunError
 from shared.files import replacing, write_bytes, write_json
+from shared.transparency.statement import COORDINATOR
 from simulations.splits import Split, split
 
 Progress = Callable[[str, int, int], None]
@@ -67,6 +68,14 @@ def prepare(
         FedInterestError: see `ingest`, `split`, `encode_catalogue` and `promise`.
     """
     platforms = dict(settings.platforms)
+    if COORDINATOR in platforms:
+        raise ConfigError(
+            expected="a platform's name",
+            got=repr(COORDINATOR),
+            where=f"platforms.{COORDINATOR}",
+            remedy="That is the name of the coordinator's log; call the platform otherwise.",
+        )
+    encoder = ""
     for name, own in settings.platforms.items():
         folder = run_folder / "platforms" / name
         if (folder / "platform.json").is_file():
@@ -83,6 +92,7 @@ def prepare(
             batch_size=settings.speed.encode_batch,
             progress=lambda done, total, name=name: progress(f"encoding {name}", done, total),  # type: ignore[misc]
         )
+        encoder = encoder or encoder_identity(settings.model)
         population = own.population or rounded_up(len(cut))
         platforms[name] = own.replace(population=population)
         privacy = settings.privacy
@@ -114,6 +124,8 @@ def prepare(
             clip_norm=privacy.clip_norm,
             model=settings.model,
             ledger=f"../../ledger/{name}.jsonl",
+            journals="../../record",
+            encoder=encoder,
             micro_batch=settings.speed.train_batch,
             unsafe_seed=unsafe_seed,
         )

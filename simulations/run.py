@@ -5,6 +5,8 @@ RUN/
 ├── federation.json       resolved settings
 ├── platforms/NAME/       each platform's private folder
 ├── ledger/NAME.jsonl     each platform's spending, written ahead
+├── record/NAME.jsonl     signed statements of every round: each platform's, the coordinator's
+├── coordinator.key       what the coordinator's are signed with
 ├── checkpoints/          the coordinator's state by round
 ├── rounds.jsonl          what happened by round
 ├── adapter/              the result, in PEFT's format, with a model card

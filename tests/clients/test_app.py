@@ -28,6 +28,7 @@ from shared.protocol import (
     TrainReply,
     TrainRequest,
 )
+from shared.transparency.keys import SigningKey
 from shared.whitening import CatalogueMoments
 
 
@@ -37,6 +38,10 @@ class FakePlatform:
 
     name: str
     trouble: BaseException | None = None
+
+    @property
+    def key(self) -> SigningKey:
+        return SigningKey.unsafe(0, self.name)
 
     def moments(self) -> CatalogueMoments:
         return CatalogueMoments(count=5, mean=np.zeros(2), covariance=np.eye(2))

@@ -18,7 +18,9 @@ import clients.platform as platform_module
 from clients.app import app as client_app
 from clients.platform import Platform, PlatformRecord, promise
 from clients.policy import FILE as POLICY
-from shared.adapters import Adapter, initial_adapter
+from clients.policy import Policy
+from clients.record import policy_sha256
+from shared.adapters import Adapter, adapter_sha256, initial_adapter
 from shared.catalogue import Catalogue
 from shared.config.privacy import PrivacySettings
 from shared.config.training import ModelSettings
@@ -36,9 +38,14 @@ from shared.events import Sequences
 from shared.model import trained_in
 from shared.privacy.accountant import Charge, epsilon
 from shared.privacy.ledger import Ledger, read_ledger
-from shared.protocol import TRAIN, Refusal, TrainReply, TrainRequest
+from shared.protocol import TRAIN, Refusal, TrainReply, TrainRequest, update_sha256
 from shared.training import local_round
-from shared.whitening import fit_whitening, moments
+from shared.transparency.code import code_sha256
+from shared.transparency.journal import Journal, read
+from shared.transparency.merkle import EMPTY
+from shared.transparency.statement import Charge as Charged
+from shared.transparency.statement import PlatformRound, parse_statement
+from shared.whitening import Whitening, fit_whitening, moments
 
 ITEMS, WIDTH, POPULATION = 25, 8, 60
 LAYERS = 2
@@ -636,3 +643,141 @@ def test_micro_batches_change_rounding_only(tmp_path: Path) -> None:
     )
     for name, value in whole.update.items():
         np.testing.assert_allclose(part.update[name], value, rtol=0, atol=1e-4 * value.std())
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+def record_of(platform: Platform) -> list[PlatformRound]:
+    found = [entry.statement for entry in read(platform.journal_path, platform.key.public)]
+    assert all(isinstance(one, PlatformRound) for one in found)
+    return found  # type: ignore[return-value]
+
+
+def test_a_release_is_stated_and_signed_before_it_leaves(tmp_path: Path) -> None:
+    platform, request = made(tmp_path / "films", encoder="e" * 64), a_request()
+    reply = platform.train(request)
+    (said,) = record_of(platform)
+    assert reply.envelope is not None
+    assert reply.envelope.is_signed_by(platform.key.public)
+    assert parse_statement(reply.envelope.payload) == said
+    ledger = read_ledger(platform.ledger_path)
+    steps = PRIVACY.steps_per_round
+    assert said == PlatformRound(
+        platform="films",
+        index=0,
+        root=EMPTY.hex(),
+        round=1,
+        request=request.digest,
+        adapter_in=adapter_sha256(request.adapter),
+        update=update_sha256(reply.update),
+        base=Whitening.from_arrays(request.base).sha256,
+        encoder="e" * 64,
+        code=code_sha256("shared", "clients"),
+        policy=policy_sha256(Policy()),
+        steps=steps,
+        sample_rate=PRIVACY.sample_rate,
+        noise_multiplier=a_record().noise_multiplier,
+        clip_norm=PRIVACY.clip_norm,
+        epsilon=PRIVACY.epsilon,
+        delta=a_record().delta,
+        unsafe_seed=False,
+        charge=Charged(first=0, entries=steps, head=ledger.head),
+    )
+    platform.train(a_request(round_=2))
+    second = record_of(platform)[1]
+    assert second.charge == Charged(
+        first=steps, entries=2 * steps, head=read_ledger(platform.ledger_path).head
+    )
+    assert second.index == 1
+    assert (platform.folder / "signing.key").stat().st_mode & 0o077 == 0
+    assert update_sha256(TrainReply.from_records(reply.to_records()).update) == said.update
+
+
+def test_the_same_release_asked_for_again_has_the_same_statement(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    made(folder)
+    first = Platform.open(folder).train(a_request())
+    again = Platform.open(folder).train(a_request())
+    assert again.envelope == first.envelope
+    assert len(record_of(Platform.open(folder))) == 1
+
+
+def test_another_release_for_the_same_request_is_stated_as_well(tmp_path: Path) -> None:
+    """The secret is lost: other noise, another charge, another statement."""
+    platform = made(tmp_path / "films")
+    platform.train(a_request())
+    for path in (platform.folder / "secrets").iterdir():
+        path.unlink()
+    platform.train(a_request())
+    first, second = record_of(platform)
+    assert first.request == second.request
+    assert first.update != second.update
+    assert first.charge is not None
+    assert second.charge is not None
+    assert second.charge.first == first.charge.entries
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_while_stating_is_stated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    folder = tmp_path / "films"
+    made(folder)
+    append = Journal.append
+
+    def crash(self: Journal, *args: Any) -> Any:
+        if when == "after":
+            append(self, *args)
+        raise Crashed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", crash)
+        with pytest.raises(Crashed):
+            Platform.open(folder).train(a_request())
+    platform = Platform.open(folder)
+    reply = platform.train(a_request())
+    (said,) = record_of(platform)
+    assert said.update == update_sha256(reply.update)
+    assert steps_charged(platform) == PRIVACY.steps_per_round
+
+
+def test_nothing_leaves_when_it_cannot_be_stated(tmp_path: Path) -> None:
+    platform = made(tmp_path / "films")
+    platform.train(a_request())
+    content = platform.journal_path.read_bytes()
+    platform.journal_path.write_bytes(content[:-9] + b"rubbish\n")
+    with pytest.raises(RunError, match="a log as it was signed"):
+        platform.train(a_request(round_=2))
+
+
+def test_a_charge_that_is_not_on_disk_is_no_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
+) -> None:
+    platform = made(tmp_path / "films")
+    monkeypatch.setattr(Ledger, "charge_many", lambda *_: ())
+    with pytest.raises(LedgerError, match="this round's charge"):
+        platform.train(a_request())
+    assert computed == []
+
+
+def test_without_privacy_the_statement_says_so(tmp_path: Path) -> None:
+    platform = made(tmp_path / "films", epsilon=math.inf, noise_multiplier=0.0)
+    reply = platform.train(a_request(private=False))
+    (said,) = record_of(platform)
+    assert (said.private, said.charge, said.epsilon) == (False, None, math.inf)
+    assert reply.envelope is not None
+    assert b"NOT PRIVATE" in reply.envelope.payload
+
+
+def test_with_a_seed_everything_follows_from_it_and_says_so(tmp_path: Path) -> None:
+    first, second = (made(tmp_path / name, unsafe_seed=5) for name in ("a", "b"))
+    assert first.train(a_request()).envelope == second.train(a_request()).envelope
+    assert record_of(first)[0].unsafe_seed
+    assert not (first.folder / "signing.key").exists()
+
+
+def test_a_policy_s_hash_changes_with_every_limit() -> None:
+    changes = [{}, {"max_epsilon": 8.0}, {"max_steps_per_round": 2}, {"allowed_base": ["a" * 64]}]
+    assert len({policy_sha256(Policy(**change)) for change in changes}) == len(changes)
+    assert policy_sha256(Policy(max_epsilon=math.inf)) == policy_sha256(Policy())

@@ -11,6 +11,7 @@ import pytest
 
 from shared.privacy.accountant import epsilon as epsilon_of
 from shared.privacy.record import read_ledger
+from simulations.audits.verify import verify
 
 BUDGET, ROUNDS, STEPS = 8.0, 3, 2
 
@@ -47,7 +48,16 @@ def whole(run: Path, *, tidy: bool = True) -> str:
         assert facts["steps"] == ROUNDS * STEPS
         assert 0 < facts["epsilon"] <= BUDGET
     assert not (tidy and list(run.rglob(".tmp-*")))
+    recorded(run)
     return str(summary["adapter_sha256"])
+
+
+def recorded(run: Path) -> None:
+    """Everything agrees with the signed record, and every round is in it once."""
+    result = verify(run)
+    assert result["findings"] == result["notes"] == []
+    entries = {name: log["entries"] for name, log in result["logs"].items()}
+    assert entries == {"shop": ROUNDS, "films": ROUNDS, "coordinator": ROUNDS + 1}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from shared.adapters import load_peft
 from shared.errors import AdapterError
+from simulations.audits.verify import verify
 
 
 def hash_of(run: Path) -> str:
@@ -47,6 +48,9 @@ def test_nan_in_the_newest_checkpoint_goes_back_one(spoilt, finished, caplog) ->
     assert result.exit_code == 0, result.stderr
     assert "passed over" in caplog.text
     assert hash_of(spoilt.folder / "run") == hash_of(finished / "run")
+    result = verify(spoilt.folder / "run")
+    assert result["findings"] == []
+    assert result["notes"] == ["round 2 was done again at entry 3"]
 
 
 def test_every_checkpoint_damaged(spoilt) -> None:
@@ -61,6 +65,56 @@ def test_a_damaged_ledger_is_not_trained_on(spoilt) -> None:
     ledger.write_bytes(content.replace(b'"round":1', b'"round":2', 1).replace(b"0.5", b"0.1", 1))
     assert ledger.read_bytes() != content
     spoilt.refused(9, "shop.jsonl", more=("--resume",))
+
+
+def test_a_damaged_record_is_not_gone_on_with(spoilt) -> None:
+    """Neither by the coordinator, whose log it is, nor by a platform that would add to its own."""
+    run = spoilt.folder / "run"
+    log = run / "record" / "coordinator.jsonl"
+    content = log.read_bytes()
+    log.write_bytes(content.replace(b'"sig":"', b'"sig":"A', 1))
+    spoilt.refused(10, "coordinator.jsonl, entry 0", more=("--resume",))
+    log.write_bytes(content)
+    (run / "checkpoints" / "round-000002.safetensors").unlink()
+    (run / "record" / "shop.jsonl").unlink()
+    spoilt.refused(7, "shop: RunError", more=("--resume",))
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "where"),
+    [
+        ("record/shop.jsonl", b'"sig":"', b'"sig":"A', ("shop", 0, None)),
+        ("record/coordinator.jsonl.head", b'"last":', b'"lost":', ("coordinator", None, None)),
+        ("rounds.jsonl", b'"steps": 2', b'"steps": 1', ("rounds.jsonl", 1, 1)),
+        ("ledger/films.jsonl", b'"step":1', b'"step":0', ("ledger/films.jsonl", 2, None)),
+        ("summary.json", b'"rounds": 2', b'"rounds": 3', ("summary.json", None, 2)),
+        (
+            "federation.json",
+            b'"clip_norm": 2.0',
+            b'"clip_norm": 1.0',
+            ("federation.json", None, None),
+        ),
+    ],
+)
+def test_an_edit_is_found_by_the_command_line(
+    finished, place, path: str, old: bytes, new: bytes, where: tuple[Any, ...]
+) -> None:
+    run = place.folder / "run"
+    shutil.copytree(finished / "run", run)
+    clean = place.call("audit", "verify", run, "--json")
+    assert clean.exit_code == 0, clean.stdout
+    assert json.loads(clean.stdout)["ok"] is True
+    content = (run / path).read_bytes()
+    assert old in content
+    (run / path).write_bytes(content.replace(old, new, 1))
+    found = place.call("audit", "verify", run, "--json")
+    assert found.exit_code == 12
+    places = [
+        (one["log"], one["entry"], one["round"]) for one in json.loads(found.stdout)["findings"]
+    ]
+    assert where in places
+    assert json.loads((run / "audit" / "verify.json").read_text())["ok"] is False
+    assert "FOUND" in place.call("audit", "verify", run).stdout
 
 
 def test_a_corrupt_cache_is_encoded_again(spoilt, caplog) -> None:

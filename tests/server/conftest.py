@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,12 @@ from flwr.clientapp import ClientApp
 
 from server.app import train
 from server.log import Event, RoundLog, listening
-from shared.protocol import CatalogueReply, TrainReply, TrainRequest
+from shared.adapters import adapter_sha256
+from shared.protocol import CONSTANTS, CatalogueReply, TrainReply, TrainRequest, update_sha256
+from shared.transparency.envelope import STATEMENT, Envelope
+from shared.transparency.keys import SigningKey
+from shared.transparency.statement import Charge, PlatformRound
+from shared.whitening import Whitening
 from simulations.engines.inprocess import InProcessGrid
 
 WIDTH = 4
@@ -32,6 +37,10 @@ class ToyFederation:
     events: list[Event] = field(default_factory=list)
     requests: list[tuple[str, TrainRequest]] = field(default_factory=list)
     broken_catalogues: set[str] = field(default_factory=set)
+    key_seeds: dict[str, int] = field(default_factory=dict)
+
+    def key(self, name: str) -> SigningKey:
+        return SigningKey.unsafe(self.key_seeds.get(name, 0), name)
 
     def settings(self, **changes: object) -> dict[str, object]:
         source = {"path": "nowhere.csv"}
@@ -64,7 +73,11 @@ class ToyFederation:
             if name in self.broken_catalogues:
                 covariance[0, 1] += 1.0  # not symmetric
             reply = CatalogueReply(
-                platform=name, count=50, mean=points.mean(0), covariance=covariance
+                platform=name,
+                count=50,
+                mean=points.mean(0),
+                covariance=covariance,
+                key=self.key(name).public.hex,
             )
             return Message(reply.to_records(), reply_to=message)
 
@@ -96,11 +109,40 @@ class ToyFederation:
             "constants": {
                 "steps": 2,
                 "noise_multiplier": 1.0,
-                "clip_norm": 1.0,
+                "clip_norm": 2.0,
                 "sample_rate": 0.1,
             },
         }
-        return TrainReply(**{**values, **changes})  # type: ignore[arg-type]
+        reply = TrainReply(**{**values, **changes})  # type: ignore[arg-type]
+        if "envelope" in changes:
+            return reply
+        return replace(reply, envelope=self.sign(name, self.statement(request, reply)))
+
+    def statement(
+        self, request: TrainRequest, reply: TrainReply, /, **changes: object
+    ) -> PlatformRound:
+        values = {
+            "platform": reply.platform,
+            "index": 0,
+            "root": "0" * 64,
+            "round": reply.round,
+            "request": reply.request_digest,
+            "adapter_in": adapter_sha256(request.adapter),
+            "update": update_sha256(reply.update),
+            "base": Whitening.from_arrays(request.base).sha256,
+            "encoder": "",
+            "code": "1" * 64,
+            "policy": "2" * 64,
+            **{name: reply.constants.get(name, 0) for name in CONSTANTS},
+            "epsilon": 8.0,
+            "delta": 1e-3,
+            "unsafe_seed": True,
+            "charge": Charge(first=0, entries=2, head="3" * 64),
+        }
+        return PlatformRound(**{**values, **changes})  # type: ignore[arg-type]
+
+    def sign(self, name: str, statement: PlatformRound) -> Envelope:
+        return Envelope.signed(STATEMENT, statement.to_payload(), self.key(name))
 
     def run(self, nodes: tuple[str, ...] = ("shop", "films", "news")) -> None:
         folders = {name: self.folder / "platforms" / name for name in nodes}

@@ -10,9 +10,14 @@ from flwr.app import ConfigRecord, RecordDict
 
 from server import checkpoint as checkpoints
 from server.checkpoint import latest, path_of
+from server.record import line_sha256
 from shared.errors import ConfigError, QuorumError, RunError
 from shared.privacy.accountant import Charge, epsilon
 from shared.protocol import Refusal, TrainRequest
+from shared.transparency.journal import Journal, read
+from shared.transparency.keys import read_keys
+from shared.transparency.merkle import leaf_hash
+from shared.transparency.statement import CoordinatorRound
 from shared.whitening import Whitening
 
 NAMES = ["shop", "films", "news"]
@@ -35,6 +40,15 @@ def refusing(kind: str, times: int = 10**6) -> Callable[[TrainRequest], RecordDi
         return Refusal(platform="", code=8, kind=kind, message="no\nmore").to_records()
 
     return answer
+
+
+def signed(federation: Any) -> list[CoordinatorRound]:
+    """The coordinator's record, verified."""
+    record = federation.folder / "record"
+    keys = read_keys(record / "keys.json")
+    found = [entry.statement for entry in read(record / "coordinator.jsonl", keys["coordinator"])]
+    assert all(isinstance(one, CoordinatorRound) for one in found)
+    return found
 
 
 def final(federation: Any) -> dict[str, np.ndarray]:
@@ -73,7 +87,7 @@ def test_the_lines_say_what_happened(federation: Any) -> None:
     federation.run()
     lines = federation.lines()
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
-    assert set(lines[2]) == {"round", "seconds", "adapter_sha256", "platforms"}
+    assert set(lines[2]) == {"round", "seconds", "adapter_sha256", "request", "platforms"}
     assert len({line["adapter_sha256"] for line in lines}) == 4
     for name in NAMES:
         entry = lines[2]["platforms"][name]
@@ -82,7 +96,7 @@ def test_the_lines_say_what_happened(federation: Any) -> None:
         assert entry["steps"] == 2
         assert entry["epsilon"] == epsilon([Charge(0.1, 1.0, 4)], 100**-1.1)
         size = sum(value.nbytes for value in final(federation).values())
-        assert size < entry["uplink_bytes"] < size + 1000
+        assert size < entry["uplink_bytes"] < size + 2500  # with the signed statement
         assert entry["downlink_bytes"] > size + 64
     assert lines[0]["platforms"]["films"]["epsilon"] == 0.0
     assert lines[0]["platforms"]["films"]["uplink_bytes"] > 5 * 4 * 8
@@ -96,6 +110,7 @@ def test_the_lines_say_what_happened(federation: Any) -> None:
         ({"platform": "shop"}, "got 'shop'"),
         ({"update": {}}, "names"),
         ({"constants": {"steps": 2}}, "ProtocolError"),
+        ({"envelope": None}, "a signed statement, got none"),
     ],
 )
 def test_a_bad_update_is_left_out_by_name(
@@ -228,6 +243,8 @@ def test_a_crash_at_every_write_resumes_to_the_same_bits(
 ) -> None:
     """The process dies before or after each file that the coordinator puts on disk."""
     import server.log as log_module
+    import shared.transparency.journal as journal_module
+    import shared.transparency.keys as keys_module
 
     reference = type(federation)(federation.folder.parent / "reference")
     reference.write()
@@ -251,8 +268,13 @@ def test_a_crash_at_every_write_resumes_to_the_same_bits(
 
     monkeypatch.setattr(log_module, "write_text", dying(log_module.write_text))
     monkeypatch.setattr(checkpoints, "write_bytes", dying(checkpoints.write_bytes))
-    # 4 lines and 4 checkpoints; a stop before (+) or after (-) each of the 8 writes
-    for number in [sign * place for place in range(1, 9) for sign in (1, -1)]:
+    monkeypatch.setattr(keys_module, "write_text", dying(keys_module.write_text))
+    monkeypatch.setattr(keys_module, "write_bytes", dying(keys_module.write_bytes))
+    monkeypatch.setattr(journal_module, "write_bytes", dying(journal_module.write_bytes))
+    monkeypatch.setattr(Journal, "_put", dying(Journal._put))
+    # 4 lines, 4 checkpoints, 4 heads and 4 statements, a key and the keys' names; a stop before (+)
+    # or after (-) each of the 18 writes
+    for number in [sign * place for place in range(1, 19) for sign in (1, -1)]:
         broken = type(federation)(federation.folder.parent / f"broken{number}")
         broken.write()
         count[0], stop_at[0] = 0, number
@@ -261,6 +283,7 @@ def test_a_crash_at_every_write_resumes_to_the_same_bits(
         stop_at[0] = 0
         broken.run()
         same(broken, reference)
+        assert [one.round for one in signed(broken)] == [0, 1, 2, 3]
 
 
 def test_a_finished_run_is_left_alone(federation: Any) -> None:
@@ -280,6 +303,14 @@ def test_a_damaged_newest_checkpoint_costs_one_round(federation: Any) -> None:
     federation.run()
     assert [request.round for _, request in federation.requests[-3:]] == [3, 3, 3]
     same(federation, reference)
+    # the record is never cut back: it says that the round was done twice, unless both times
+    # gave the same line, to the millisecond
+    stated = signed(federation)
+    assert [one.round for one in stated[:4]] == [0, 1, 2, 3]
+    again = stated[4:]
+    assert [one.round for one in again] in ([], [3])
+    assert stated[-1].line == line_sha256(federation.lines()[3])
+    assert stated[-1].adapter_out == stated[3].adapter_out
 
 
 def test_lost_checkpoints_never_restart_a_run(federation: Any) -> None:
@@ -372,4 +403,129 @@ def test_run_folder_must_hold_a_federation(federation: Any, tmp_path: Path) -> N
     path = federation.folder / "federation.json"
     path.write_text(path.read_text().replace("rounds", "roundz"))
     with pytest.raises(ConfigError, match=r"roundz.*Did you mean 'rounds'"):
+        federation.run()
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+def test_every_round_is_stated_and_signed(federation: Any) -> None:
+    federation.write(server__min_platforms=2)
+    federation.answers["news"] = refusing("BudgetExhausted")
+    federation.run()
+    found, lines = signed(federation), federation.lines()
+    assert [one.round for one in found] == [one.index for one in found] == [0, 1, 2, 3]
+    assert [one.adapter_out for one in found] == [line["adapter_sha256"] for line in lines]
+    assert [one.adapter_in for one in found[1:]] == [one.adapter_out for one in found[:-1]]
+    assert [one.request for one in found[1:]] == [
+        next(asked.digest for _, asked in federation.requests if asked.round == round_)
+        for round_ in (1, 2, 3)
+    ]
+    for one in found[1:]:
+        assert {name: answer.outcome for name, answer in one.platforms.items()} == {
+            "shop": "accepted",
+            "films": "accepted",
+            "news": "refused",
+        }
+        assert one.platforms["news"].envelope is None
+        assert (one.steps, one.sample_rate, one.clip_norm) == (2, 0.1, 2.0)
+        assert one.private
+    asked = next(asked for name, asked in federation.requests if (name, asked.round) == ("shop", 2))
+    envelope = federation.good("shop", asked).envelope
+    assert found[2].platforms["shop"].envelope == leaf_hash(envelope.to_bytes()).hex()
+    keys = read_keys(federation.folder / "record" / "keys.json")
+    assert set(keys) == {*NAMES, "coordinator"}
+    assert keys["films"] == federation.key("films").public
+    secret = federation.folder / "coordinator.key"
+    assert secret.stat().st_mode & 0o077 == 0
+
+
+def other_key(federation: Any, asked: TrainRequest) -> object:
+    reply = federation.good("films", asked)
+    statement = federation.statement(asked, reply)
+    return federation.sign("shop", statement)
+
+
+def saying(**changes: object) -> Callable[[Any, TrainRequest], object]:
+    def make(federation: Any, asked: TrainRequest) -> object:
+        reply = federation.good("films", asked)
+        return federation.sign("films", federation.statement(asked, reply, **changes))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("envelope", "reason", "kept"),
+    [
+        (other_key, "another signature", False),
+        (saying(platform="shop"), "this update's platform", True),
+        (saying(round=99), "this update's round", True),
+        (saying(request="0" * 64), "this update's request", True),
+        (saying(adapter_in="0" * 64), "this update's adapter_in", True),
+        (saying(update="0" * 64), "this update's update", True),
+        (saying(base="0" * 64), "this update's base", True),
+        (saying(steps=1), "this update's steps", True),
+        (saying(noise_multiplier=9.0), "this update's noise_multiplier", True),
+        (saying(charge=None, epsilon=float("inf")), "this update's private", True),
+    ],
+)
+def test_a_statement_of_something_else_is_rejected_by_name(
+    federation: Any,
+    envelope: Callable[[Any, TrainRequest], object],
+    reason: str,
+    kept: bool,
+) -> None:
+    federation.write(server__min_platforms=2, training__rounds=1)
+    federation.answers["films"] = lambda asked: federation.good(
+        "films", asked, envelope=envelope(federation, asked)
+    ).to_records()
+    federation.run()
+    entry = federation.lines()[1]["platforms"]["films"]
+    assert entry["answered"] is False
+    assert reason in entry["reason"]
+    answer = signed(federation)[1].platforms["films"]
+    assert answer.outcome == "rejected"
+    assert (answer.envelope is not None) is kept  # evidence, where it is the platform's own word
+
+
+def test_constants_that_were_not_asked_for_are_rejected(federation: Any) -> None:
+    federation.write(server__min_platforms=2, training__rounds=1)
+    more = {"steps": 3, "noise_multiplier": 1.0, "clip_norm": 2.0, "sample_rate": 0.1}
+    federation.answers["films"] = lambda asked: federation.good(
+        "films", asked, constants=more
+    ).to_records()
+    federation.run()
+    assert "this update's steps" in federation.lines()[1]["platforms"]["films"]["reason"]
+
+
+def test_a_platform_has_one_key_in_a_run(federation: Any) -> None:
+    federation.write(training__rounds=1)
+    federation.run()
+    federation.write(training__rounds=1, server__min_platforms=2)
+    path_of(federation.folder / "checkpoints", 1).unlink()
+    federation.key_seeds = {"films": 5}
+    federation.run()
+    entry = federation.lines()[1]["platforms"]["films"]
+    assert (entry["answered"], entry["key"]) == (False, None)
+    assert signed(federation)[-1].platforms["films"].outcome == "absent"
+    assert (
+        read_keys(federation.folder / "record" / "keys.json")["films"]
+        != federation.key("films").public
+    )
+
+
+@pytest.mark.parametrize("what", ["coordinator.jsonl", "coordinator.jsonl.head", "all"])
+def test_a_lost_record_is_not_made_up(federation: Any, what: str) -> None:
+    federation.run()
+    record = federation.folder / "record"
+    for path in list(record.iterdir()) if what == "all" else [record / what]:
+        path.unlink()
+    with pytest.raises(RunError, match="record"):
+        federation.run()
+
+
+def test_another_key_cannot_go_on_with_a_record(federation: Any) -> None:
+    federation.run()
+    (federation.folder / "coordinator.key").unlink()
+    with pytest.raises(RunError, match="a log as it was signed"):
         federation.run()

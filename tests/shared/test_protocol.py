@@ -22,8 +22,10 @@ from shared.protocol import (
     TrainRequest,
     arrays_sha256,
     kind_of,
+    update_sha256,
 )
 from shared.records import size_in_bytes
+from shared.transparency.envelope import STATEMENT, Envelope
 
 NAMES = st.text("abcdefghij._0", min_size=1, max_size=12)
 FLOATS = hnp.arrays(
@@ -65,6 +67,14 @@ REPLIES = st.builds(
             "clip_norm": st.floats(0, 100),
             "sample_rate": st.floats(0, 1),
         }
+    ),
+    envelope=st.none()
+    | st.builds(
+        Envelope,
+        kind=st.just(STATEMENT),
+        payload=st.binary(min_size=1, max_size=99),
+        key_id=NAMES,
+        signature=st.binary(max_size=64),
     ),
 )
 
@@ -135,6 +145,7 @@ def test_reply_survives_the_wire(reply: TrainReply) -> None:
         gap = np.abs(back.update[name].astype(np.float64) - value)
         assert (gap <= np.maximum(np.abs(value, dtype=np.float64) * 2**-11, 2**-25)).all()
     assert back.constants == reply.constants
+    assert back.envelope == reply.envelope
     assert (back.platform, back.round, back.request_digest) == (
         reply.platform,
         reply.round,
@@ -150,9 +161,11 @@ def test_an_update_too_large_for_the_wire_arrives_as_infinite() -> None:
 
 
 def test_catalogue_reply_and_refusal_survive_the_wire() -> None:
-    reply = CatalogueReply(platform="films", count=7, mean=np.arange(2.0), covariance=np.eye(2) / 3)
+    reply = CatalogueReply(
+        platform="films", count=7, mean=np.arange(2.0), covariance=np.eye(2) / 3, key="ab" * 32
+    )
     back = CatalogueReply.from_records(over_the_wire(reply.to_records()))
-    assert (back.platform, back.count) == ("films", 7)
+    assert (back.platform, back.count, back.key) == ("films", 7, "ab" * 32)
     assert back.mean.tobytes() == reply.mean.tobytes()
     assert back.covariance.tobytes() == reply.covariance.tobytes()
     assert back.moments.count == 7
@@ -168,19 +181,24 @@ def test_exactly_these_keys_leave_a_platform() -> None:
 
     assert keys(a_reply().to_records()) == {
         "fedinterest": [
+            "key_id",
             "kind",
             "platform",
             "request_digest",
             "round",
+            "signature",
+            "statement",
             "update_names",
             "version",
         ],
         "constants": ["clip_norm", "noise_multiplier", "sample_rate", "steps"],
         "update": ["b"],
     }
-    catalogue = CatalogueReply(platform="p", count=1, mean=np.zeros(1), covariance=np.ones((1, 1)))
+    catalogue = CatalogueReply(
+        platform="p", count=1, mean=np.zeros(1), covariance=np.ones((1, 1)), key="0" * 64
+    )
     assert keys(catalogue.to_records()) == {
-        "fedinterest": ["count", "kind", "platform", "version"],
+        "fedinterest": ["count", "key", "kind", "platform", "version"],
         "statistics": ["covariance", "mean"],
     }
     refusal = Refusal(platform="p", code=1, kind="k", message="m")
@@ -246,7 +264,7 @@ def test_a_missing_field_is_named(kind: str) -> None:
 def test_another_version_is_refused() -> None:
     records = a_request().to_records()
     records["fedinterest"]["version"] = 1
-    with pytest.raises(ProtocolError, match=r"expected protocol version 3, got 1.*same version"):
+    with pytest.raises(ProtocolError, match=r"expected protocol version 4, got 1.*same version"):
         TrainRequest.from_records(records)
 
 
@@ -314,7 +332,9 @@ def test_mutated_records_raise_nothing_but_protocol_errors(data: st.DataObject) 
             [
                 a_request(),
                 a_reply(),
-                CatalogueReply(platform="p", count=2, mean=np.ones(2), covariance=np.eye(2)),
+                CatalogueReply(
+                    platform="p", count=2, mean=np.ones(2), covariance=np.eye(2), key="0" * 64
+                ),
                 Refusal(platform="p", code=1, kind="k", message="m"),
             ]
         )
@@ -363,6 +383,21 @@ def test_mutated_records_raise_nothing_but_protocol_errors(data: st.DataObject) 
             "base_sha256",
         }
     assert isinstance(kind_of(records), str)
+
+
+@pytest.mark.parametrize("field", ["statement", "signature", "key_id"])
+def test_a_statement_of_any_length_is_not_taken(field: str) -> None:
+    records = a_reply().to_records()
+    records["fedinterest"][field] = "k" * 5000 if field == "key_id" else bytes(5000)
+    with pytest.raises(ProtocolError, match="at most 4096 bytes"):
+        TrainReply.from_records(records)
+
+
+def test_both_ends_hash_an_update_as_it_travels() -> None:
+    update = {"b": np.array([1 / 3, 1e30, np.nan], np.float32)}
+    back = TrainReply.from_records(over_the_wire(a_reply(update=update).to_records()))
+    assert update_sha256(update) == update_sha256(back.update)
+    assert update_sha256(update) != update_sha256({"b": update["b"] * np.float32(1.01)})
 
 
 def test_size_counts_tensors_and_text() -> None:

@@ -1,0 +1,1 @@
+"""The signed record: statements, their signed envelopes, and the logs they are kept in."""
