@@ -100,7 +100,8 @@ def epsilon(charges: Sequence[Charge], delta: float, relation: Relation = "add_r
     """Upper bound on epsilon at `delta` after all `charges`; 0.0 after none.
 
     The grid is chosen so that the bound is never below, and within 0.1 % (in practice 0.01 %) of,
-    what a grid of 1e-5 gives.  The order of the charges and how they are split do not change a bit
+    what a grid of 1e-5 gives (beyond epsilon 50, where nothing is promised, up to rounding of
+    about 1e-7 of it).  The order of the charges and how they are split do not change a bit
     of the result.
 
     Raises:
