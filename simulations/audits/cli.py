@@ -33,6 +33,7 @@ Examples:
   fedinterest audit verify runs/demo
   fedinterest audit epsilon runs/demo
   fedinterest audit code --self-test
+  fedinterest audit report runs/demo --pdf
 """
 
 
