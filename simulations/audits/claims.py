@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.privacy.accountant import Charge
+from simulations.audits.kind import deployed
 from simulations.audits.spending import Spending, read_json
 
 _ROUNDING = 1e-6
@@ -33,12 +34,14 @@ class Claims:
         composed: that of summary.json.
         rounds: (name, round) -> (steps answered so far, epsilon) of rounds.jsonl.
         card: name -> epsilon as printed in the model card, to two digits.
+        deployed: a coordinator's run, which has no summary.
     """
 
     platforms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     composed: Mapping[str, Any] = field(default_factory=dict)
     rounds: Mapping[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
     card: Mapping[str, float] = field(default_factory=dict)
+    deployed: bool = False
 
     @classmethod
     def read(cls, run: Path) -> "Claims":
@@ -55,6 +58,7 @@ class Claims:
             composed=_table(summary.get("composed")),
             rounds=_rounds(run / "rounds.jsonl"),
             card={row["name"]: float(row["epsilon"]) for row in _CARD_ROW.finditer(card)},
+            deployed=deployed(run),
         )
 
     def epsilon(self, platform: str) -> float | str | None:
@@ -73,7 +77,9 @@ def against_platform(claims: Claims, spending: Spending, spent: float) -> list[s
     if ledger is None:
         return []
     entry = claims.platforms.get(name)
-    if entry is None:
+    if claims.deployed:
+        pass  # its rounds are its claims
+    elif entry is None:
         said.append("summary.json says nothing of it")
     else:
         claimed = _number(claims.epsilon(name))

@@ -199,7 +199,8 @@ def report(
 def _folder(target: str) -> Path | None:
     """The audit folder of a run; None for a recipe."""
     folder = Path(target)
-    return folder / "audit" if (folder / "run.json").is_file() else None
+    known = ("run.json", "members.json")  # see `simulations.audits.kind`, which is slow to import
+    return folder / "audit" if any((folder / name).is_file() for name in known) else None
 
 
 def _finish(

@@ -21,6 +21,8 @@ from shared.transparency.keys import read_keys
 from shared.transparency.statement import COORDINATOR, CoordinatorRound, PlatformRound
 from simulations.audits import formal
 from simulations.audits.kept import AttackAudit, CanaryAudit, CodeAudit
+from simulations.audits.kind import about as about_of
+from simulations.audits.kind import is_run
 from simulations.audits.parts import (
     Part,
     attack_part,
@@ -33,7 +35,6 @@ from simulations.audits.spending import Spending, read_json, read_spending
 from simulations.audits.verify import verify
 from simulations.commands import cache_folder
 from simulations.progress import Progress
-from simulations.run import read_run
 
 RECORD, AUDIT = "record", "audit"
 
@@ -154,7 +155,7 @@ def read_dossier(run: Path, progress: Progress) -> Dossier:
         RunError: not a run folder, or one of another version.
         StorageError: the results cannot be kept.
     """
-    about = read_run(run)
+    about = about_of(run)
     folder = run / AUDIT
     progress("auditing", 0, 3)
     verified = verify(run)
@@ -204,7 +205,7 @@ def _others(folder: Path) -> tuple[list[Path], list[str]]:
         if isinstance(row, dict) and isinstance(row.get("run"), str)
     ]
     others = [Path(name) for name in list(dict.fromkeys(named))[1:]]  # this run comes first
-    there = [other for other in others if (other / "run.json").is_file()]
+    there = [other for other in others if is_run(other)]
     return there, [str(other) for other in others if other not in there]
 
 

@@ -17,6 +17,7 @@ from shared.privacy.record import Head, Record, reconcile
 RECORD, LEDGER = "record", "ledger"
 KEYS = f"{RECORD}/keys.json"
 ROUNDS, SUMMARY, FEDERATION = "rounds.jsonl", "summary.json", "federation.json"
+FINISHED = "finished.json"  # a coordinator's run has this in the place of a summary
 ADAPTER = f"adapter/{TENSOR_FILE}"
 
 
@@ -45,7 +46,7 @@ class Evidence:
         """Whatever is there of it."""
         found: dict[str, bytes] = {}
         for path in (
-            *(run / name for name in (ROUNDS, SUMMARY, FEDERATION)),
+            *(run / name for name in (ROUNDS, SUMMARY, FINISHED, FEDERATION)),
             *sorted((run / RECORD).glob("*")),
             *sorted((run / LEDGER).glob("*")),
         ):
@@ -61,6 +62,11 @@ class Evidence:
             if place == folder and name.endswith((".jsonl", ".jsonl.head")):
                 names.add(name.removesuffix(".head").removesuffix(".jsonl"))
         return sorted(names)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run says that it came to its end."""
+        return SUMMARY in self.files or FINISHED in self.files
 
     def log(self, folder: str, name: str) -> tuple[bytes | None, bytes | None]:
         """Content and head of a log."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shared.errors import LedgerError
 from shared.transparency.inspection import Entry
 from shared.transparency.statement import COORDINATOR, CoordinatorRound, PlatformRound
-from simulations.audits.evidence import LEDGER, SUMMARY, Evidence, Spending, read_spending
+from simulations.audits.evidence import LEDGER, RECORD, Evidence, Spending, read_spending
 from simulations.audits.story import Rounds, Story, Told
 
 _LINE = re.compile(r" line (\d+)$")
@@ -20,9 +20,14 @@ def check_answers(
     statements: Sequence[Told],
     coordinator: Sequence[Entry],
     rounds: Rounds,
+    evidence: Evidence,
     story: Story,
 ) -> None:
     """Rule 3 of `agreement`: what the coordinator says to have got from the platform `name`."""
+    if evidence.log(RECORD, name) == (None, None):
+        what = f"not handed over: ask the platform for its {RECORD}/{name}.jsonl* and ledger"
+        story.wrong(what, name)
+        return
     by_leaf = {entry.leaf: (entry, told) for entry, told in statements}
     committed = set()
     for entry in coordinator:
@@ -103,13 +108,12 @@ def check_charges(
         if told.charge is not None:
             covered = max(covered, told.charge.entries)
             paid.update(range(told.charge.first, told.charge.first + told.steps))
-    finished = SUMMARY in evidence.files
     unused = 0
     for place, charge in enumerate(ledger.record.entries):
         if place in paid:
             continue
         answer = rounds[charge.round][1].platforms.get(name) if charge.round in rounds else None
-        stopped = answer is None and not finished
+        stopped = answer is None and not evidence.finished
         if place >= covered and not stopped and (answer is None or answer.envelope is not None):
             story.wrong("a charge that no statement knows", path, place + 1, charge.round)
         else:

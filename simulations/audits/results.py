@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from server.app import settings_sha256
-from shared.config.federation import FederationSettings
+from shared.config.federation import PublicSettings
 from shared.errors import FedInterestError
 from shared.transparency.statement import CoordinatorRound
-from simulations.audits.evidence import ADAPTER, FEDERATION, SUMMARY, Evidence
+from simulations.audits.evidence import ADAPTER, FEDERATION, FINISHED, SUMMARY, Evidence
 from simulations.audits.story import Rounds, Story, Told
 
 
@@ -33,7 +33,7 @@ def check_results(
     _check_adapter(evidence, last, told, story)
     content = evidence.files.get(SUMMARY)
     if content is None:
-        story.wrong("missing: the run is not finished; go on with --resume", SUMMARY)
+        _check_end(evidence, last, story)
         return
     try:
         summary = json.loads(content)
@@ -63,6 +63,28 @@ def check_results(
             story.wrong(f"another {name} than the record's", SUMMARY, None, story.last)
 
 
+def _check_end(evidence: Evidence, last: CoordinatorRound | None, story: Story) -> None:
+    """What a coordinator's run says of its end; a simulation's has a summary in its place."""
+    content = evidence.files.get(FINISHED)
+    if content is None:
+        story.wrong("missing: the run is not finished; go on with --resume", SUMMARY)
+        return
+    try:
+        end = json.loads(content)
+        said = {
+            "rounds": (end["rounds"], story.last),
+            "adapter_sha256": (end["adapter_sha256"], None if last is None else last.adapter_out),
+            "private": (end["private"], None if last is None else last.private),
+            "whitening": (end["whitening"], None if last is None else last.base),
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        story.wrong(f"does not say how the run ended ({type(error).__name__})", FINISHED)
+        return
+    for name, (claim, fact) in said.items():
+        if claim != fact:
+            story.wrong(f"another {name} than the record's", FINISHED, None, story.last)
+
+
 def _check_adapter(
     evidence: Evidence,
     last: CoordinatorRound | None,
@@ -88,6 +110,6 @@ def _check_adapter(
 def _settings(content: bytes) -> str:
     """Hash of the settings that `content` holds; "" if it holds none."""
     try:
-        return settings_sha256(FederationSettings.load(json.loads(content), where=FEDERATION))
+        return settings_sha256(PublicSettings.published(json.loads(content), where=FEDERATION))
     except (ValueError, TypeError, FedInterestError):
         return ""

@@ -157,7 +157,7 @@ def render(result: dict[str, Any], console: Console) -> None:
         console.print(f"... and {more} more", highlight=False)
     for note in result["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False)
-    if not result["private"]:
+    if not result["private"] and len(result["logs"]) > 1:
         console.print("NOT PRIVATE: the record promises nothing to anybody.")
     if result["unsafe_seed"]:
         console.print("note: noise and platforms' keys follow from a seed; anybody can make them.")

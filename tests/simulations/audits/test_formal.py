@@ -16,6 +16,7 @@ from shared.privacy.accountant import Charge, composed_epsilon, epsilon
 from shared.privacy.record import read_ledger
 from shared.transparency.code import PLATFORM_CODE, code_sha256
 from simulations.audits.formal import recompute, render
+from simulations.audits.verify import verify
 from simulations.cli import app
 
 NAMES = ["shop", "films", "news"]
@@ -314,3 +315,70 @@ def test_simulate_audit_code_audit_epsilon(
     got = CliRunner().invoke(app, ["audit", "epsilon", str(copy)])
     assert got.exit_code == 0
     assert "spent as claimed" in got.stdout
+
+
+def as_deployed(run: Path) -> None:
+    """The same run as a coordinator's folder would hold it, with the partners' logs beside."""
+    summary = json.loads((run / "summary.json").read_text())
+    adapter = (run / "adapter" / "adapter_model.safetensors").read_bytes()
+    head = json.loads(adapter[8 : 8 + int.from_bytes(adapter[:8], "little")])
+    base = json.loads(head["__metadata__"]["fedinterest"])
+    end = {
+        "rounds": summary["rounds"],
+        "adapter_sha256": summary["adapter_sha256"],
+        "private": True,
+        "whitening": base["whitening"],
+    }
+    settings = json.loads((run / "federation.json").read_text())
+    del settings["speed"]
+    for own in settings["platforms"].values():
+        for private in ("events", "items", "cleaning"):
+            del own[private]
+    (run / "federation.json").write_text(json.dumps(settings))
+    (run / "finished.json").write_text(json.dumps(end))
+    (run / "members.json").write_text("{}")
+    for name in ("run.json", "summary.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "platforms")
+
+
+def test_a_coordinators_run_with_the_partners_logs_is_audited_as_well(copy: Path) -> None:
+    before = recompute(copy, others=[])
+    as_deployed(copy)
+    assert verify(copy)["findings"] == []
+    after = recompute(copy, others=[])
+    assert (after["ok"], after["missing"]) == (True, [])
+    assert after["epsilon"] == before["epsilon"] > 0
+    assert after["composed"]["across_platforms"]["claimed"] is None
+
+
+def test_a_coordinators_run_alone_says_what_to_ask_for(copy: Path) -> None:
+    as_deployed(copy)
+    names = sorted(json.loads((copy / "federation.json").read_text())["platforms"])
+    for name in names:
+        for folder in ("record", "ledger"):
+            for path in (copy / folder).glob(f"{name}.*"):
+                path.unlink()
+    found = verify(copy)
+    assert [one["log"] for one in found["findings"]] == names
+    assert all("ask the platform" in one["what"] for one in found["findings"])
+    assert recompute(copy, others=[])["epsilon"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rounds", 7), ("adapter_sha256", "0" * 64), ("private", False), ("whitening", "0" * 64)],
+)
+def test_what_a_coordinator_says_of_the_end_is_held_against_the_record(
+    copy: Path, name: str, value: Any
+) -> None:
+    as_deployed(copy)
+    edit(copy / "finished.json", lambda end: end.update({name: value}))
+    (finding,) = verify(copy)["findings"]
+    assert (finding["log"], finding["what"]) == (
+        "finished.json",
+        f"another {name} than the record's",
+    )
+    (copy / "finished.json").write_text("[]")
+    (finding,) = verify(copy)["findings"]
+    assert finding["what"].startswith("does not say how the run ended")
