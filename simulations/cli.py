@@ -163,15 +163,26 @@ def recommend(
 
 @app.command(epilog=INIT_EXAMPLE)
 def init(
-    path: Annotated[Path, typer.Argument(show_default=False)] = Path("federation.toml"),
+    path: Annotated[Path | None, typer.Argument(show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Write the demo platforms' raw logs into folder PATH.")
+    ] = False,
 ) -> None:
-    """Write a commented federation.toml to start from, at PATH [default: federation.toml]."""
+    """Write a commented federation.toml to start from, at PATH [default: federation.toml].
+
+    With --demo: raw logs of five platforms to try things on, and the federation.toml that reads
+    them, in the folder PATH [default: demo].
+    """
 
     def work() -> None:
         from simulations.commands import init as write
+        from simulations.commands import init_demo
 
-        write(path, force=force)
+        if demo:
+            init_demo(path or Path("demo"))
+        else:
+            write(path or Path("federation.toml"), force=force)
 
     guarded(work)
 

@@ -194,6 +194,30 @@ def init(path: Path, *, force: bool) -> None:
     print(f"wrote {path}; edit it, then: fedinterest simulate {path}", file=sys.stderr)
 
 
+def init_demo(folder: Path) -> None:
+    """Write the demo platforms' raw logs and their federation.toml into `folder`.
+
+    Raises:
+        ConfigError: there is something in `folder` already.
+        StorageError: the disk refused.
+    """
+    from simulations.worlds import write_demo_world
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            expected="a new folder, or an empty one",
+            got="something that is there already",
+            where=str(folder),
+            remedy="Give another path.",
+        )
+    settings = write_demo_world(folder)
+    print(
+        f"wrote the logs of {len(settings.platforms)} platforms; "
+        f"then: fedinterest simulate {folder / 'federation.toml'}",
+        file=sys.stderr,
+    )
+
+
 def _changed(
     settings: FederationSettings, rounds: int | None, epsilon: float | None
 ) -> FederationSettings:

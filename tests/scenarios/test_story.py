@@ -64,6 +64,18 @@ def test_init_writes_a_file_to_start_from(place) -> None:
     assert "shop" in missing.stderr
 
 
+def test_init_can_write_the_demo_platforms_logs(place) -> None:
+    folder = place.folder / "world"
+    assert place.call("init", "--demo", folder).exit_code == 0
+    settings = read_federation(folder / "federation.toml")
+    assert all(one.events.path.is_file() for one in settings.platforms.values())
+    before = sorted(path.name for path in folder.iterdir())
+    again = place.call("init", "--demo", folder)
+    assert again.exit_code == 2
+    assert "empty" in again.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
 def test_init_then_own_data(place) -> None:
     made = place.folder / "mine.toml"
     assert place.call("init", made).exit_code == 0
