@@ -12,9 +12,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.strategy import InterestStrategy
 from shared.config.federation import FEDERATION, PublicSettings, run_values
-from shared.errors import ConfigError
+from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256
 from shared.records import Scalar
+from shared.transparency.keys import PublicKey
+
+MEMBERS = "members.json"
 
 app = ServerApp()
 
@@ -46,6 +49,7 @@ def train(folder: Path, grid: Grid) -> None:
         folder,
         constants=public_constants(settings),
         settings_sha256=settings_sha256(settings),
+        keys=enrolled_keys(folder, settings),
     )
     strategy.summary()
     strategy.start(
@@ -64,6 +68,27 @@ def read_settings(folder: Path) -> PublicSettings:
         ConfigError: it is not valid.
     """
     return PublicSettings.published(run_values(folder), where=str(folder / FEDERATION))
+
+
+def enrolled_keys(folder: Path, settings: PublicSettings) -> dict[str, str]:
+    """platform -> the public key it was enrolled with; empty in a simulation, which enrols nobody.
+
+    Raises:
+        RunError: the run folder's members.json does not hold a key for every platform.
+    """
+    path = folder / MEMBERS
+    if not path.exists():
+        return {}
+    try:
+        members = json.loads(path.read_text(encoding="utf-8"))
+        return {name: PublicKey(members[name]["statement_key"]).hex for name in settings.platforms}
+    except (OSError, ValueError, KeyError, TypeError, ProtocolError) as error:
+        raise RunError(
+            expected=f"a key for each of {', '.join(settings.platforms)}",
+            got=type(error).__name__,
+            where=str(path),
+            remedy="Restore the file, or start a new run.",
+        ) from error
 
 
 def public_constants(settings: PublicSettings) -> dict[str, Scalar]:

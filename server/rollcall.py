@@ -20,6 +20,7 @@ from shared.transparency.keys import PublicKey
 
 _POLL_S = 0.5
 _GRACE_S = 60.0  # how long the rest is waited for once there is a quorum
+_PATIENCE_S = 60.0  # how long a node may take to say who it is before it is asked again
 
 
 @dataclass
@@ -31,12 +32,17 @@ class Roll:
         replies: platform -> its catalogue's statistics.
         uplink_bytes: platform -> size of its answer.
         problems: what nodes said that cannot be used, for people; platform or node -> reason.
+        heard: nodes that have answered, in whatever way: they are asked again only if they have
+            been away since.
+        strangers: nodes of `heard` that speak for nobody in this federation.
     """
 
     nodes: dict[str, int] = field(default_factory=dict)
     replies: dict[str, CatalogueReply] = field(default_factory=dict)
     uplink_bytes: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    heard: set[int] = field(default_factory=set)
+    strangers: set[int] = field(default_factory=set)
 
     def key(self, platform: str) -> PublicKey:
         """The key of a platform that is there."""
@@ -47,6 +53,8 @@ class Roll:
     ) -> None:
         """Take one node's answer, or note why not; `known` are the platforms' keys so far."""
         node = message.metadata.src_node_id
+        if not message.has_error():
+            self.heard.add(node)
         try:
             if message.has_error():
                 raise ProtocolError(
@@ -58,6 +66,7 @@ class Roll:
                 return
             reply = CatalogueReply.from_records(message.content)
             if reply.platform not in platforms:
+                self.strangers.add(node)
                 raise ProtocolError(
                     expected=f"one of the platforms {sorted(platforms)}",
                     got=repr(reply.platform),
@@ -109,7 +118,6 @@ def call_roll(
     """
     names = set(platforms)
     roll = Roll()
-    asked: set[int] = set()
     start = clock()
     while True:
         present = set(grid.get_node_ids())
@@ -118,19 +126,21 @@ def call_roll(
             roll.nodes |= kept
             roll.replies |= {name: known.replies[name] for name in kept}
             roll.uplink_bytes |= {name: known.uplink_bytes[name] for name in kept}
-            asked |= set(kept.values())
+            roll.heard |= known.heard & present
+            roll.strangers |= known.strangers & present
+            roll.problems |= known.problems
             known = None
-        if fresh := sorted(present - asked):
-            asked |= set(fresh)
+        if fresh := sorted(present - roll.heard):
             content = RecordDict({"fedinterest": ConfigRecord({"kind": "catalogue-query"})})
-            patience = max(timeout_s, 1.0)
+            patience = min(max(timeout_s - (clock() - start), 1.0), _PATIENCE_S)
             messages = [Message(content, node, CATALOGUE_QUERY, ttl=patience) for node in fresh]
             answers = list(grid.send_and_receive(messages, timeout=patience))
             for answer in sorted(answers, key=lambda one: one.metadata.src_node_id):
                 roll.admit(answer, names, keys)
         waited = clock() - start
         enough = len(roll.nodes) >= quorum and waited >= _GRACE_S
-        failed = len(asked) >= len(names)  # everybody came, and not everybody could answer
+        # Everybody came, and not everybody could answer.
+        failed = len(roll.heard - roll.strangers) >= len(names)
         if roll.nodes.keys() >= names or enough or failed or waited >= timeout_s:
             return roll
         sleep(_POLL_S)

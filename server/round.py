@@ -77,6 +77,10 @@ class Round:
         """Whether there would be a quorum if all who may still answer did so well."""
         return len(self.updates) + len(self.entries) - len(self._final) >= quorum
 
+    def within_reach(self, present: Iterable[str]) -> int:
+        """How many good updates there would be if all `present` who are still asked gave one."""
+        return len(self.updates) + len(set(present) & self.entries.keys() - self._final)
+
     def reasons(self) -> str:
         """Why which platform's update is missing, for people."""
         missing = {name: entry["reason"] for name, entry in self.entries.items()}

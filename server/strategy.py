@@ -14,7 +14,7 @@ with public weights.  Rules:
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class InterestStrategy(Strategy):
             there.
         constants: what every TrainRequest carries as its settings.
         settings_sha256: a checkpoint of other settings is refused.
+        keys: platform -> the public key it was enrolled with; without one, the first key that a
+            platform shows in this run is its key.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class InterestStrategy(Strategy):
         *,
         constants: dict[str, int | float | str | bool],
         settings_sha256: str,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.settings, self.constants = settings, constants
+        self.enrolled = dict(keys or {})
         self.settings_sha256 = settings_sha256
         self.folder = folder / "checkpoints"
         self.rounds = RoundLog(folder / "rounds.jsonl")
@@ -101,16 +105,8 @@ class InterestStrategy(Strategy):
         server = self.settings.server
         found = checkpoints.latest(self.folder, settings_sha256=self.settings_sha256)
         self._check_log(found)
-        keys = known_keys(self.rounds.lines())
         for attempt in range(1, server.max_attempts + 1):
-            self.roll = call_roll(
-                grid,
-                self.settings.platforms,
-                quorum=self.quorum,
-                timeout_s=server.round_timeout_s,
-                known=self.roll,
-                keys=keys,
-            )
+            self._call_roll(grid, server.round_timeout_s)
             if len(self.roll.nodes) >= self.quorum:
                 break
             message = f"{self._missing()}; attempt {attempt} of {server.max_attempts}"
@@ -127,6 +123,16 @@ class InterestStrategy(Strategy):
         else:
             self._begin(time.monotonic() - start)
         return to_array_record(self.state.adapter)
+
+    def _call_roll(self, grid: Grid, timeout_s: float) -> None:
+        self.roll = call_roll(
+            grid,
+            self.settings.platforms,
+            quorum=self.quorum,
+            timeout_s=timeout_s,
+            known=self.roll,
+            keys=known_keys(self.rounds.lines()) | self.enrolled,
+        )
 
     def _check_log(self, found: Checkpoint | None) -> None:
         """The log has at least the checkpoint's rounds, and no rounds where nothing is kept."""
@@ -177,15 +183,10 @@ class InterestStrategy(Strategy):
             limit = self.settings.server.max_update_norm
             self._round = Round(request, self.settings.platforms, limit)
         current = self._round
-        if not set(self.roll.nodes.values()) <= set(grid.get_node_ids()):  # a node restarted
-            self.roll = call_roll(
-                grid,
-                self.settings.platforms,
-                quorum=1,
-                timeout_s=0,
-                known=self.roll,
-                keys=known_keys(self.rounds.lines()),
-            )
+        if set(grid.get_node_ids()) != self.roll.heard:  # somebody went, came or came back
+            self._call_roll(grid, 0)
+        if current.within_reach(self.roll.nodes) < self.quorum:
+            self._call_roll(grid, self.settings.server.round_timeout_s)
         records = request.to_records()
         size = size_in_bytes(records)
         messages = []
