@@ -105,7 +105,7 @@ def render(result: dict[str, Any], console: "Console") -> None:
             one["status"],
             "yes" if one["connected"] else "no",
             f"{one['certificate_days']:.0f}",
-            str(spent.get(name, "")),
+            _epsilon(spent.get(name)),
         )
     console.print(table)
     missing = result["partners_needed"] - sum(
@@ -113,6 +113,10 @@ def render(result: dict[str, Any], console: "Console") -> None:
     )
     if missing > 0 and run is None:
         console.print(f"The first run begins once {missing} more are enrolled.", highlight=False)
+
+
+def _epsilon(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
 
 
 def _word(result: dict[str, Any]) -> str:
