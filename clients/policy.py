@@ -7,20 +7,33 @@ travels.  Rules, each a PolicyRefusal that names the setting, what was expected 
 3. The base the adapter sits on is one of the permitted ones, if any are named.
 4. The run's budget and the noise that will be added keep what the users were promised: a run
    without privacy is refused unless `max_epsilon` is infinite.
+5. Only bundles on the allow-list are answered at all; where none is named, the installed version's.
+6. Training happens in the permitted hours, and no more rounds a day than permitted.
+7. All runs of this platform together, the asking one in full, keep `max_epsilon_total`.
+8. An answer is no larger than permitted.
+Rules 1 to 4 are held by the platform itself, 5 to 8 by the node that it runs on (`clients.node`),
+which also ends a round that takes more time or memory than permitted.
 """
 
 import json
 import math
+import re
+from datetime import datetime, time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from shared.bundle import bundle_sha256
 from shared.config.base import Settings
 from shared.errors import ConfigError, PolicyRefusal
-from shared.protocol import TrainRequest
-from shared.records import Scalar
+
+if TYPE_CHECKING:  # the operator's commands read the policy, and must not wait for torch
+    from shared.protocol import TrainRequest
+    from shared.records import Scalar
 
 FILE = "policy.json"
+_WINDOW = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d")
 
 
 class Policy(Settings):
@@ -33,6 +46,14 @@ class Policy(Settings):
         max_steps_per_round: most DP-SGD steps in a round.
         max_sample_rate: highest chance of a user to take part in a step.
         allowed_base: SHA-256s of the permitted bases; None permits any.
+        max_epsilon_total: largest composed budget of all runs of this platform.
+        allowed_bundles: SHA-256s of the permitted Flower bundles; None: the installed version's.
+        max_rounds_a_day: most rounds trained on one day, local time; None: any number.
+        windows: hours for training, local time, such as "22:00-06:00"; none means all day.
+        threads: of a round's computation; None leaves torch's choice.
+        max_memory_mib: resident memory of the process that trains; None: no limit.
+        max_round_s: longest a round may take.
+        max_update_bytes: most bytes in an answer's tensors and constants.
     """
 
     max_epsilon: float = Field(default=math.inf, gt=0)
@@ -42,6 +63,22 @@ class Policy(Settings):
     max_steps_per_round: int = Field(default=100_000, ge=1)
     max_sample_rate: float = Field(default=1.0, gt=0, le=1)
     allowed_base: list[str] | None = None
+    max_epsilon_total: float = Field(default=math.inf, gt=0)
+    allowed_bundles: list[str] | None = None
+    max_rounds_a_day: int | None = Field(default=None, ge=1)
+    windows: list[str] = Field(default_factory=list)
+    threads: int | None = Field(default=None, ge=1)
+    max_memory_mib: int | None = Field(default=None, ge=1)
+    max_round_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    max_update_bytes: int = Field(default=64 * 1024**2, ge=1)
+
+    @field_validator("windows")
+    @classmethod
+    def _hours(cls, value: list[str]) -> list[str]:
+        for window in value:
+            if not _WINDOW.fullmatch(window):
+                raise ValueError(f'expected hours such as "22:00-06:00", not {window!r}')
+        return value
 
     @classmethod
     def read(cls, folder: Path) -> "Policy":
@@ -65,7 +102,7 @@ class Policy(Settings):
 
     def check(
         self,
-        request: TrainRequest,
+        request: "TrainRequest",
         *,
         epsilon: float | None = None,
         noise_multiplier: float | None = None,
@@ -101,8 +138,69 @@ class Policy(Settings):
                 "noise_multiplier", f"at least {self.min_noise_multiplier}", noise_multiplier
             )
 
+    def check_bundle(self, sha256: str) -> None:
+        """Rule 5.
 
-def _number(settings: dict[str, Scalar], name: str) -> float:
+        Raises:
+            PolicyRefusal: the bundle is not on the list.
+        """
+        allowed = [bundle_sha256()] if self.allowed_bundles is None else self.allowed_bundles
+        if sha256 not in allowed:
+            raise _refused(
+                "allowed_bundles",
+                f"of {len(allowed)} permitted SHA-256s ({', '.join(one[:12] for one in allowed)})",
+                sha256,
+            )
+
+    def check_day(self, now: datetime, rounds_today: int) -> None:
+        """Rule 6, for one more round.
+
+        Args:
+            now: local time.
+            rounds_today: different rounds already trained since midnight.
+
+        Raises:
+            PolicyRefusal: not at this hour, or no more today.
+        """
+        if not self.is_open(now):
+            raise _refused("windows", " or ".join(self.windows), now.strftime("%H:%M"))
+        if self.max_rounds_a_day is not None and rounds_today >= self.max_rounds_a_day:
+            raise _refused(
+                "max_rounds_a_day", f"at most {self.max_rounds_a_day}", f"{rounds_today + 1}"
+            )
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether the hours permit training at `now`, local time."""
+        return not self.windows or any(_inside(window, now.time()) for window in self.windows)
+
+    def check_total(self, epsilon: float) -> None:
+        """Rule 7.
+
+        Raises:
+            PolicyRefusal: `epsilon`, of all runs composed, is more than permitted, or NaN.
+        """
+        if not epsilon <= self.max_epsilon_total:
+            raise _refused("max_epsilon_total", f"at most {self.max_epsilon_total}", epsilon)
+
+    def check_size(self, size: int) -> None:
+        """Rule 8.
+
+        Raises:
+            PolicyRefusal: an answer of `size` bytes is too large.
+        """
+        if size > self.max_update_bytes:
+            raise _refused("max_update_bytes", f"at most {self.max_update_bytes}", size)
+
+
+def _inside(window: str, now: time) -> bool:
+    """Whether `now` lies in a window; one that ends before it begins goes over midnight."""
+    begin, end = (time.fromisoformat(part) for part in window.split("-"))
+    if begin < end:
+        return begin <= now < end
+    return now >= begin or now < end
+
+
+def _number(settings: dict[str, "Scalar"], name: str) -> float:
     value = settings.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         got = "nothing" if value is None else type(value).__name__

@@ -6,24 +6,21 @@ is given the training events only; the held-out ones stay with the simulation, i
 
 import json
 import math
-import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clients.platform import Platform, PlatformRecord, promise
+from clients.platform import Platform
+from clients.prepare import Place, Progress, facts_of, keep_apart, pseudonym_secret, record_of
 from clients.sources.ingest import ingest
 from shared.config.federation import FederationSettings
 from shared.encoder import encode_catalogue, encoder_identity
 from shared.errors import ConfigError, RunError
-from shared.files import replacing, write_bytes, write_json
+from shared.files import write_json
 from shared.transparency.statement import COORDINATOR
 from simulations.splits import Split, split
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def prepare(
             platforms[name] = own.replace(population=population)
             continue
         progress(f"reading {name}", 0, 0)
-        data = ingest(own, _secret(folder, unsafe_seed))
+        data = ingest(own, pseudonym_secret(folder, unsafe_seed, name))
         cut = split(data.sequences)
         states = encode_catalogue(
             data.catalogue,
@@ -95,40 +92,16 @@ def prepare(
         encoder = encoder or encoder_identity(settings.model)
         population = own.population or rounded_up(len(cut))
         platforms[name] = own.replace(population=population)
-        privacy = settings.privacy
-        delta, noise_multiplier = promise(privacy, population, settings.training.rounds)
-        dropped = dict(data.dropped)
-        if cut.dropped.get("short_history"):
-            kept = len(cut.train.items) + 2 * len(cut)
-            dropped["short_history"] = len(data.sequences.items) - kept
-        facts = {
-            "kind": own.kind,
-            "users": len(cut),
-            "items": data.items,
-            "events": data.read - sum(dropped.values()),
-            "dropped": dropped,
-            "dropped_items": data.dropped_items,
-        }
-        with replacing(folder / "heldout.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, validation=cut.validation, test=cut.test)
-        write_json(folder / "facts.json", facts)
-        record = PlatformRecord(
-            name=name,
-            kind=own.kind,
-            population=population,
-            epsilon=privacy.epsilon,
-            delta=delta,
-            noise_multiplier=noise_multiplier,
-            steps=settings.training.rounds * privacy.steps_per_round,
-            sample_rate=privacy.sample_rate,
-            clip_norm=privacy.clip_norm,
-            model=settings.model,
+        place = Place(
             ledger=f"../../ledger/{name}.jsonl",
             journals="../../record",
-            encoder=encoder,
             micro_batch=settings.speed.train_batch,
             unsafe_seed=unsafe_seed,
         )
+        record = record_of(name, own, population, settings, place, encoder=encoder)
+        keep_apart(folder, validation=cut.validation, test=cut.test)
+        facts = facts_of(own.kind, data, cut.train, held_out=2)
+        write_json(folder / "facts.json", facts)
         (run_folder / "ledger").mkdir(exist_ok=True)
         Platform.create(folder, record, data.catalogue, states, cut.train)
     return settings.model_copy(update={"platforms": platforms})
@@ -153,18 +126,3 @@ def open_prepared(run_folder: Path, name: str) -> Prepared:
             expected="a prepared platform", got=type(error).__name__, where=str(folder)
         ) from error
     return Prepared(platform, cut, facts)
-
-
-def _secret(folder: Path, unsafe_seed: int | None) -> bytes:
-    """The platform's pseudonym secret, made once."""
-    path = folder / "pseudonym.secret"
-    if path.is_file():
-        return path.read_bytes()
-    if unsafe_seed is None:
-        secret = secrets.token_bytes(32)
-    else:
-        secret = f"unsafe seed {unsafe_seed} {folder.name}".ljust(32).encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    write_bytes(path, secret)
-    return secret

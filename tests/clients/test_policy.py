@@ -1,12 +1,14 @@
 """Each limit of a partner's policy, and what is said when it is crossed."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clients.policy import FILE, Policy
+from shared.bundle import bundle_sha256
 from shared.errors import ConfigError, PolicyRefusal
 from shared.protocol import TrainRequest
 
@@ -82,3 +84,59 @@ def test_a_policy_that_cannot_be_read_permits_nothing(tmp_path: Path, text: str)
     (tmp_path / FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError):
         Policy.read(tmp_path)
+
+
+def at(hour: int, minute: int = 0) -> datetime:
+    return datetime(2026, 11, 25, hour, minute)
+
+
+def test_only_listed_bundles() -> None:
+    Policy().check_bundle(bundle_sha256())
+    with pytest.raises(PolicyRefusal, match=r"allowed_bundles of 1 permitted.*got 00 "):
+        Policy().check_bundle("00")
+    Policy(allowed_bundles=["00", "11"]).check_bundle("11")
+    with pytest.raises(PolicyRefusal):
+        Policy(allowed_bundles=["00"]).check_bundle(bundle_sha256())
+    with pytest.raises(PolicyRefusal):
+        Policy(allowed_bundles=[]).check_bundle(bundle_sha256())
+
+
+@pytest.mark.parametrize(
+    ("windows", "inside", "outside"),
+    [
+        (["08:00-17:30"], [(8, 0), (17, 29)], [(7, 59), (17, 30), (0, 0)]),
+        (["22:00-06:00"], [(22, 0), (0, 0), (5, 59)], [(6, 0), (21, 59)]),
+        (["01:00-02:00", "03:00-04:00"], [(1, 0), (3, 59)], [(2, 0), (2, 59)]),
+        ([], [(0, 0), (12, 0)], []),
+        (["05:00-05:00"], [(5, 0), (4, 59)], []),  # the whole day
+    ],
+)
+def test_hours(
+    windows: list[str], inside: list[tuple[int, int]], outside: list[tuple[int, int]]
+) -> None:
+    policy = Policy(windows=windows)
+    for moment in inside:
+        policy.check_day(at(*moment), 0)
+    for moment in outside:
+        with pytest.raises(PolicyRefusal, match="windows"):
+            policy.check_day(at(*moment), 0)
+
+
+@pytest.mark.parametrize("window", ["22-6", "25:00-06:00", "22:00", "22:60-23:00", ""])
+def test_hours_that_are_none(window: str) -> None:
+    with pytest.raises(ConfigError, match="22:00-06:00"):
+        Policy.load({"windows": [window]}, where="test")
+
+
+def test_rounds_total_and_size() -> None:
+    policy = Policy(max_rounds_a_day=2, max_epsilon_total=10.0, max_update_bytes=100)
+    policy.check_day(at(1), 1)
+    with pytest.raises(PolicyRefusal, match="max_rounds_a_day at most 2, got 3"):
+        policy.check_day(at(1), 2)
+    policy.check_total(10.0)
+    for epsilon in (10.01, float("inf"), float("nan")):
+        with pytest.raises(PolicyRefusal, match="max_epsilon_total"):
+            policy.check_total(epsilon)
+    policy.check_size(100)
+    with pytest.raises(PolicyRefusal, match="max_update_bytes at most 100, got 101"):
+        policy.check_size(101)

@@ -1,0 +1,1 @@
+"""What `check` looks at; `clients.preflight` says in which order."""

@@ -1,0 +1,1 @@
+"""What a partner runs: sidecar, SuperNode, executor with its worker, and who watches them."""
