@@ -155,8 +155,8 @@ def check_command(
     def work() -> None:
         from clients.home import Home
         from clients.preflight import preflight, render
-        from clients.progress import Progress
         from clients.settings import ClientFolder
+        from shared.progress import Progress
 
         place = ClientFolder.at(folder)
         if enrolment is not None:
@@ -178,8 +178,8 @@ def up_command(folder: Folder = HERE) -> None:
         import logging
 
         from clients.node.up import up
-        from clients.progress import Progress
         from shared.operations.logs import event, start_logging
+        from shared.progress import Progress
 
         home = _home(folder)
         home.folder.make()

@@ -14,6 +14,7 @@ import torch
 
 from clients.head import LocalHead
 from clients.scorer import InterestScorer
+from clients.splits import Split
 from server import checkpoint as checkpoints
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
@@ -25,7 +26,6 @@ from simulations.baselines.frozen import Frozen
 from simulations.baselines.popularity import Popularity
 from simulations.evaluation import Which, evaluate_many
 from simulations.prepare import Prepared, open_prepared
-from simulations.splits import Split
 
 SYSTEMS = ("popularity", "frozen", "knn", "frozen+knn", "federated", "federated+knn")
 CURVE_USERS = 2000

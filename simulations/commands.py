@@ -44,7 +44,7 @@ def simulate(
 ) -> None:
     """Run or resume a simulation, print its table, and say where the report is."""
     _no_telemetry()
-    from simulations.progress import Progress
+    from shared.progress import Progress
     from simulations.recipes import Recipe, load_recipe
     from simulations.run import RunPlan, begin, execute, read_run
 
@@ -100,9 +100,9 @@ def quality(
 ) -> None:
     """Run the quality bench, print its table, and say where the page is."""
     _no_telemetry()
+    from shared.progress import Progress
     from simulations.bench.quality.run import QualityPlan, run_quality
     from simulations.bench.quality.systems import LIGHT
-    from simulations.progress import Progress
     from simulations.recipes import Recipe, load_recipe
 
     folder = out or Path("runs") / f"quality-{Path(recipe).stem}"
@@ -145,8 +145,8 @@ def newcomer(
 ) -> None:
     """Run the newcomer bench, print its table, and say where the result is."""
     _no_telemetry()
+    from shared.progress import Progress
     from simulations.bench.newcomer import NewcomerPlan, run_newcomer_bench, table_of
-    from simulations.progress import Progress
     from simulations.recipes import Recipe, load_recipe
 
     folder = out or Path("runs") / f"newcomer-{Path(recipe).stem}"

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.splits import Split
 from shared.errors import DataError
 from shared.metrics import Excluded, hit_at, ndcg_at, ranks
 from simulations.baselines.base import Scorer, Sum
-from simulations.splits import Split
 
 CUT = 10
 

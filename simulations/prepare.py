@@ -15,12 +15,12 @@ import numpy as np
 from clients.platform import Platform
 from clients.prepare import Place, Progress, facts_of, keep_apart, pseudonym_secret, record_of
 from clients.sources.ingest import ingest
+from clients.splits import Split, split
 from shared.config.federation import FederationSettings
 from shared.encoder import encode_catalogue, encoder_identity
 from shared.errors import ConfigError, RunError
 from shared.files import write_json
 from shared.transparency.statement import COORDINATOR
-from simulations.splits import Split, split
 
 
 @dataclass(frozen=True)

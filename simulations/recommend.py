@@ -16,13 +16,13 @@ from rich.text import Text
 
 from clients.platform import Platform
 from clients.recommend import Recommendation, Recommendations, Recommender, number_of, rows_of
+from clients.splits import MIN_EVENTS
 from server import checkpoint as checkpoints
 from server.checkpoint import Checkpoint
 from shared.config.federation import run_federation
 from shared.errors import ConfigError, DataError, RunError
 from shared.whitening import Whitening
 from simulations.prepare import open_prepared
-from simulations.splits import MIN_EVENTS
 
 _LONGEST = 80  # characters of a title in the table
 _SHORT = 48  # and in an explanation

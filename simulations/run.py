@@ -38,11 +38,11 @@ from shared.errors import QuorumError, RunError, StorageError
 from shared.files import sweep, write_json, write_text
 from shared.privacy.accountant import Charge, checked_epsilon, composed_epsilon
 from shared.privacy.record import read_ledger
+from shared.progress import Progress
 from shared.whitening import Whitening
 from simulations.assess import Assessment, assess
 from simulations.model_card import model_card
 from simulations.prepare import open_prepared, prepare
-from simulations.progress import Progress
 from simulations.recipes import Recipe
 
 FORMAT = 2  # 2: items are turned, not stretched

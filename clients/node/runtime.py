@@ -49,6 +49,7 @@ from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
+from clients.node.supernode import PARTS
 from shared.errors import RunError
 from shared.files import sha256
 
@@ -169,6 +170,8 @@ class Task:
                 self._client.ConfirmMessageReceived, node, run_id
             ),
             return_type=Message,
+            initial_backoff=PARTS["initial_backoff"],
+            backoff_cap=PARTS["backoff_cap"],
         )
         # A message does not hold its own id, which is its content's.
         message.metadata.__dict__["_message_id"] = tree.object_id

@@ -19,11 +19,11 @@ from shared.config.training import ModelSettings, ServerSettings
 from shared.errors import ConfigError, DataError
 from shared.events import Sequences
 from shared.ground import Ground
+from shared.progress import Progress
 from shared.training import LocalPlan
 from shared.whitening import fit_whitening
 from simulations.commands import cache_folder
 from simulations.prepare import prepare
-from simulations.progress import Progress
 from simulations.recipes import Recipe, load_recipe
 from simulations.run import RunPlan, begin, read_run
 

@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from shared.progress import Progress
 from shared.training import LocalPlan
 from simulations.attacks import inversion, lira, rmia
 from simulations.attacks.game import Game, play
@@ -27,7 +28,6 @@ from simulations.attacks.inversion import Outcome
 from simulations.attacks.roc import CONFIDENCE, SHOWN, Roc, permitted, profile, roc
 from simulations.attacks.verdict import batch_name, judge_inversion, judge_membership
 from simulations.attacks.victim import Victim, open_victim, unprotected
-from simulations.progress import Progress
 
 ATTACKS = {"lira": lira.scores, "rmia": rmia.scores}
 BATCHES = 24

@@ -31,8 +31,8 @@ from shared.privacy.auditing import gaussian
 from shared.privacy.auditing.bounds import Bound, all_bounds
 from shared.privacy.auditing.game import Played, Rules
 from shared.privacy.auditing.guessing import correct, guesses
+from shared.progress import Progress
 from simulations.audits.coverage import coverage
-from simulations.progress import Progress
 
 CONFIDENCE = 0.95
 """Of the bounds that are told."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from shared.errors import FedInterestError
 from shared.files import write_json
+from shared.progress import Progress
 from shared.transparency.journal import Entry, read
 from shared.transparency.keys import read_keys
 from shared.transparency.statement import COORDINATOR, CoordinatorRound, PlatformRound
@@ -34,7 +35,6 @@ from simulations.audits.parts import (
 from simulations.audits.spending import Spending, read_json, read_spending
 from simulations.audits.verify import verify
 from simulations.commands import cache_folder
-from simulations.progress import Progress
 
 RECORD, AUDIT = "record", "audit"
 

@@ -19,13 +19,13 @@ from rich.table import Table
 
 from shared.errors import ConfigError, StorageError
 from shared.files import replacing, write_json, write_text
+from shared.progress import Progress
 from simulations.audits.dossier import AUDIT, Dossier, read_dossier
 from simulations.audits.figures import figures
 from simulations.audits.impact import impact
 from simulations.audits.nist import nist
 from simulations.audits.page import render_page
 from simulations.audits.questions import headline, questions, word
-from simulations.progress import Progress
 
 SCHEMA = "urn:fedinterest:audit-report:v1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from clients.head import LocalHead
 from clients.platform import promise
 from clients.scorer import InterestScorer
+from clients.splits import Split
 from server.checkpoint import Checkpoint
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
@@ -32,6 +33,7 @@ from shared.files import write_json
 from shared.ground import Ground
 from shared.model import InterestModel, trained_in
 from shared.privacy.randomness import UnsafeSeed
+from shared.progress import Progress
 from shared.training import LocalPlan, local_round
 from shared.whitening import Whitening
 from simulations.baselines.base import Scorer, Sum
@@ -39,9 +41,7 @@ from simulations.baselines.frozen import Frozen
 from simulations.bench.quality.arrange import Training, Workshop
 from simulations.evaluation import evaluate_many
 from simulations.prepare import Prepared, open_prepared, prepare
-from simulations.progress import Progress
 from simulations.recipes import Recipe
-from simulations.splits import Split
 
 SYSTEMS = ("frozen", "frozen+knn", "shared", "shared+knn", "adapted", "adapted+knn")
 

@@ -4,16 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from clients import splits as ours
 from clients.home import Home
 from clients.platform import Platform
 from clients.prepare import without
 from clients.start import write_request
 from shared.config.federation import read_federation
 from shared.events import Sequences
-from simulations import splits as theirs
 from simulations.prepare import prepare
 from tests.clients.partners import enrolled, new_home, no_progress, public
 
@@ -84,20 +81,3 @@ def test_users_are_left_out_in_place() -> None:
     assert left.items.tolist() == [1, 2, 4, 5, 6]
     assert left.offsets.tolist() == [0, 2, 5]
     assert without(sequences, set()).items.tolist() == sequences.items.tolist()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_both_cut_alike(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(0, 9, 50)
-    sequences = Sequences(
-        users=tuple(f"u{user}" for user in range(50)),
-        items=rng.integers(0, 30, lengths.sum()).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-    )
-    mine, other = ours.split(sequences), theirs.split(sequences)
-    assert mine.train.users == other.train.users
-    assert mine.dropped == other.dropped
-    for name in ("validation", "test"):
-        assert np.array_equal(getattr(mine, name), getattr(other, name))
-    assert np.array_equal(mine.train.items, other.train.items)

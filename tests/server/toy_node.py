@@ -9,18 +9,12 @@ import runpy
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
-from flwr.supercore.inflatable.inflatable_utils import (
-    pull_and_inflate_object_from_tree,
-    pull_objects,
-)
-from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode  # noqa: F401  all of it, at once
 
-from clients.node import runtime, supernode
+from clients.node import supernode
 from clients.node.runtime import RuntimeApi
 
 TOYS = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
@@ -57,9 +51,6 @@ def main() -> None:
     os.environ["FEDINTEREST_NODE_FILE"] = str(home / "node_id")
     os.environ["FLWR_HOME"] = str(home / "home")
     slow_s = float(more[0]) if more else 0.0
-    quick = {"initial_backoff": 0.05, "backoff_cap": 0.5}
-    start_client_internal.pull_objects = partial(pull_objects, **quick)
-    runtime.pull_and_inflate_object_from_tree = partial(pull_and_inflate_object_from_tree, **quick)
     work = threading.Thread(target=execute, args=(name, home, int(port), slow_s), daemon=True)
     work.start()
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from clients.splits import Split, split
 from shared.errors import DataError
 from shared.events import Sequences
 from simulations.baselines.base import Sum
 from simulations.baselines.frozen import FrozenScorer
 from simulations.evaluation import evaluate, evaluate_many, mean_metrics
-from simulations.splits import Split, split
 
 ITEMS = 30
 

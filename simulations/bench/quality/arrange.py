@@ -22,8 +22,8 @@ from server.checkpoint import Checkpoint
 from shared.config.federation import FederationSettings
 from shared.errors import RunError
 from shared.files import sha256
+from shared.progress import Progress
 from simulations.prepare import prepare
-from simulations.progress import Progress
 from simulations.recipes import Recipe
 from simulations.run import FORMAT, RunPlan, begin, train, write_settings
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.splits import Split
 from shared.errors import DataError
 from shared.metrics import hit_at, ndcg_at
 from simulations.bench.quality.outcome import NOTHING, Outcome
 from simulations.evaluation import CUT, Which
-from simulations.splits import Split
 
 Figures = NDArray[np.float64]
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.splits import Split
 from shared.errors import DataError, RunError
 from shared.files import sha256, write_bytes
 from shared.metrics import Excluded, ranks
 from simulations.baselines.base import Scorer
 from simulations.evaluation import CUT, Progress, Which, check, scored
-from simulations.splits import Split
 
 NOTHING = -1  # fills the list of a user to whom fewer than CUT items can be shown
 

@@ -17,6 +17,7 @@ from typing import Any
 from clients.head import LocalHead
 from shared.config.federation import FederationSettings
 from shared.files import write_json
+from shared.progress import Progress
 from shared.whitening import fit_whitening
 from simulations.bench.quality.arrange import Workshop
 from simulations.bench.quality.entries import Entry, Plan
@@ -30,7 +31,6 @@ from simulations.bench.quality.store import RowKey, Store, data_digest
 from simulations.bench.quality.summary import summarise
 from simulations.bench.quality.systems import Bench, Wanted, wanted
 from simulations.prepare import open_prepared, prepare
-from simulations.progress import Progress
 from simulations.recipes import Recipe
 
 BASE = "frozen"

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.splits import Split
 from shared.errors import ConfigError, RunError
 from shared.files import sha256, write_bytes, write_json
 from simulations.bench.quality.outcome import Outcome
 from simulations.evaluation import Which
-from simulations.splits import Split
 
 CODE_VERSION = 2
 

@@ -16,6 +16,7 @@ from shared.events import Sequences
 from shared.ground import Ground
 from shared.model import InterestModel
 from shared.privacy.randomness import RoundSecret
+from shared.progress import Progress
 from shared.training import LocalPlan, local_round
 from simulations.attacks import game, inversion
 from simulations.attacks.roc import roc
@@ -23,7 +24,6 @@ from simulations.attacks.verdict import judge_inversion, judge_membership
 from simulations.attacks.victim import unprotected
 from simulations.audits import attack
 from simulations.prepare import prepare
-from simulations.progress import Progress
 from simulations.recipes import load_recipe
 from simulations.run import RunPlan, begin, write_settings
 

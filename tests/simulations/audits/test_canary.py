@@ -16,9 +16,9 @@ from shared.errors import ConfigError
 from shared.privacy import clipping
 from shared.privacy.auditing.bounds import NAMES
 from shared.privacy.noise import NoiseSource, noised
+from shared.progress import Progress
 from simulations.audits import canary
 from simulations.prepare import prepare
-from simulations.progress import Progress
 from simulations.recipes import load_recipe
 from simulations.run import RunPlan, begin, write_settings
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.splits import Split, split
 from shared.catalogue import Catalogue
 from shared.config.training import ModelSettings
 from shared.encoder import encode_catalogue
@@ -17,7 +18,6 @@ from simulations.baselines.frozen import Frozen
 from simulations.baselines.frozen_knn import FrozenKnn
 from simulations.baselines.knn import Knn
 from simulations.evaluation import evaluate_many, mean_metrics
-from simulations.splits import Split, split
 
 # platform: users, then (HR@10, NDCG@10) of frozen, knn, both
 REFERENCE = {

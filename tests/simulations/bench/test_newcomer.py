@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from clients.splits import split
 from shared.adapters import initial_adapter
 from shared.config.federation import FederationSettings
 from shared.events import Sequences
 from shared.ground import Ground
 from simulations.bench.newcomer import NewcomerPlan, adapt, chosen, disjoint, rows_of
-from simulations.splits import split
 
 ITEMS, WIDTH, LAYERS = 30, 8, 2
 SOURCE = {"path": "gone"}

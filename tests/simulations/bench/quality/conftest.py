@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clients.splits import Split, split
 from shared.events import Sequences
 from simulations.bench.quality.entries import Entry, Plan, Quoted
 from simulations.bench.quality.measures import Facts
 from simulations.bench.quality.outcome import NOTHING, Outcome
 from simulations.bench.quality.summary import summarise
-from simulations.splits import Split, split
 
 MakeSplit = Callable[..., Split]
 

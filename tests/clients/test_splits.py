@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from clients.splits import split
 from shared.errors import DataError
 from shared.events import Sequences
-from simulations.splits import split
 
 
 def _sequences(*users: list[int]) -> Sequences:
