@@ -224,6 +224,23 @@ def ingest(
     guarded(work)
 
 
+@bench.command("round")
+def round_(
+    rounds: Annotated[
+        int, typer.Option(help="Rounds to train [default: 25].", show_default=False)
+    ] = 25,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time the rounds of a deployment on this machine that has hardly anything to train."""
+
+    def work() -> None:
+        from simulations.bench.round import run_round_bench
+
+        _report(run_round_bench(rounds), as_json)
+
+    guarded(work)
+
+
 @bench.command("quality", epilog=QUALITY_EXAMPLES)
 def quality(
     recipe: Annotated[
