@@ -23,7 +23,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow lint bench clean
+.PHONY: help setup setup-dev demo test test-slow lint bench wheelhouse clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,15 @@ lint: $(DEV_STAMP) ## style, types and the import contract
 bench: $(RUN_STAMP) ## how fast a private step and the ingest are
 	$(VENV)/bin/fedinterest bench dp-step
 	$(VENV)/bin/fedinterest bench ingest
+
+# For machines without a network: pip install --no-index --find-links wheelhouse --require-hashes
+# -r wheelhouse/requirements.txt
+WHEELHOUSE := wheelhouse
+wheelhouse: $(RUN_STAMP) ## every wheel that is needed to run, with hashes, for a machine without a network
+	rm -rf $(WHEELHOUSE)
+	$(PY) -m pip wheel --quiet $(PIP_ARGS) --wheel-dir $(WHEELHOUSE) .
+	cd $(WHEELHOUSE) && sha256sum *.whl \
+		| sed -E 's/^([0-9a-f]+) +([^-]+)-([^-]+)-.*$$/\2==\3 --hash=sha256:\1/' > requirements.txt
 
 clean: ## remove caches and build products; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

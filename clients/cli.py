@@ -82,9 +82,9 @@ def init_command(
     """Look at the data, write client.toml, make the keys and the request to the coordinator."""
 
     def work() -> None:
-        from clients.interview import Given, interview
+        from clients.joining.interview import Given, interview
+        from clients.joining.start import begin
         from clients.settings import ClientFolder
-        from clients.start import begin
 
         given = Given(
             name=name,
@@ -154,7 +154,7 @@ def check_command(
 
     def work() -> None:
         from clients.home import Home
-        from clients.preflight import preflight, render
+        from clients.joining.preflight import preflight, render
         from clients.settings import ClientFolder
         from shared.progress import Progress
 
@@ -216,7 +216,7 @@ def budget_command(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """What users were promised, what was spent: for each run, and all composed."""
 
     def work() -> None:
-        from clients.budget import budget, render
+        from clients.spending.budget import budget, render
 
         _show(budget(_home(folder)), render, as_json)
 
@@ -310,7 +310,7 @@ def rotate_command(
     """Make new TLS and node keys and a new request.json; nothing works until it is enrolled."""
 
     def work() -> None:
-        from clients.rotation import rotate
+        from clients.joining.rotation import rotate
 
         home = _home(folder)
         request = rotate(home, statement_key=statement_key)

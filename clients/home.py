@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clients.keys import Keys
+from clients.joining.keys import Keys
 from clients.policy import FILE as POLICY
 from clients.policy import Policy
 from clients.settings import PAUSED, ClientFolder, ClientSettings, policy_values
@@ -17,11 +17,11 @@ from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256, write_json, write_text
 
 if TYPE_CHECKING:  # accountants and torch take seconds to import
-    from clients.anchor import Anchor
     from clients.node.gate import Gate
     from clients.platform import Platform
     from clients.prepare import Progress
-    from clients.promises import Promises
+    from clients.spending.anchor import Anchor
+    from clients.spending.promises import Promises
 
 PREPARED = "prepared.json"
 _CACHE = "FEDINTEREST_CACHE"
@@ -62,14 +62,14 @@ class Home:
     @property
     def promises(self) -> "Promises":
         """The ledgers."""
-        from clients.promises import Promises
+        from clients.spending.promises import Promises
 
         return Promises(self.folder.ledgers, self.name)
 
     @property
     def anchor(self) -> "Anchor":
         """What the ledgers are held against."""
-        from clients.anchor import Anchor, default_path
+        from clients.spending.anchor import Anchor, default_path
 
         path = self.settings.ledger.anchor
         return Anchor(default_path(self.keys.signing.public.id) if path is None else path)
@@ -168,7 +168,7 @@ class Home:
 
     def prepared_for(self) -> str:
         """Hash of what the platform folder is made from, besides the log itself."""
-        from clients.promises import terms_sha256
+        from clients.spending.promises import terms_sha256
 
         enrolment, settings = self.enrolment(), self.settings
         made_from: dict[str, object] = {
@@ -204,7 +204,7 @@ class Home:
         """
         from clients.platform import Platform
         from clients.prepare import prepare_platform
-        from clients.promises import terms_sha256
+        from clients.spending.promises import terms_sha256
 
         self.anchor.follow(self.folder.ledgers, self.promises.records())
         if self.is_prepared():

@@ -10,7 +10,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server.strategy import InterestStrategy
+from server.rounds.strategy import InterestStrategy
 from shared.config.federation import FEDERATION, PublicSettings, run_values
 from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256

@@ -63,7 +63,7 @@ def init_command(
     """Make a coordinator's folder: authority, certificates, keys, gateway, server.toml."""
 
     def work() -> None:
-        from server.enrolment import init
+        from server.membership.enrolment import init
         from server.settings import DEFAULT_PORT
         from shared.certificates import utc_now
 
@@ -110,7 +110,7 @@ def enrol_command(
     """Sign a partner's request: it may take part.  The same keys again renew its certificate."""
 
     def work() -> None:
-        from server.enrolment import enrol
+        from server.membership.enrolment import enrol
         from server.settings import ServerFolder
         from shared.certificates import utc_now
         from shared.files import write_text
@@ -148,7 +148,7 @@ def revoke_command(name: Name, folder: Dir = HERE, as_json: AsJson = False) -> N
     """Shut a partner out, now: its certificates, its node key, its open connections."""
 
     def work() -> None:
-        from server.enrolment import revoke
+        from server.membership.enrolment import revoke
         from server.settings import ServerFolder
         from shared.certificates import utc_now
 
@@ -172,7 +172,7 @@ def partners_command(folder: Dir = HERE, as_json: AsJson = False) -> None:
         from dataclasses import asdict
         from datetime import datetime
 
-        from server.partners import Partners
+        from server.membership.partners import Partners
         from server.settings import ServerFolder
         from shared.certificates import utc_now
 
@@ -215,7 +215,7 @@ def up_command(
     """Run the coordinator: gateway, SuperLink, training.  Goes on where it was stopped."""
 
     def work() -> None:
-        from server.up import up
+        from server.running.up import up
 
         if code := up(folder, once=once, rounds=rounds):
             raise typer.Exit(code)
@@ -228,7 +228,7 @@ def status_command(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Say what is running, which round it is at, and whom it waits for."""
 
     def work() -> None:
-        from server.status import render, status
+        from server.running.status import render, status
 
         found = status(folder)
         if as_json:

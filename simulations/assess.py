@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients.head import LocalHead
-from clients.scorer import InterestScorer
+from clients.recommending.head import LocalHead
+from clients.recommending.scorer import InterestScorer
 from clients.splits import Split
-from server import checkpoint as checkpoints
+from server.rounds import checkpoint as checkpoints
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
 from shared.events import Sequences

@@ -15,10 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.platform import Platform
-from clients.recommend import Recommendation, Recommendations, Recommender, number_of, rows_of
+from clients.recommending.recommend import (
+    Recommendation,
+    Recommendations,
+    Recommender,
+    number_of,
+    rows_of,
+)
 from clients.splits import MIN_EVENTS
-from server import checkpoint as checkpoints
-from server.checkpoint import Checkpoint
+from server.rounds import checkpoint as checkpoints
+from server.rounds.checkpoint import Checkpoint
 from shared.config.federation import run_federation
 from shared.errors import ConfigError, DataError, RunError
 from shared.whitening import Whitening

@@ -29,8 +29,8 @@ from typing import Any, Literal
 import torch
 
 from clients.platform import Platform
-from server import checkpoint as checkpoints
-from server.log import Event, RoundLog
+from server.rounds import checkpoint as checkpoints
+from server.rounds.log import Event, RoundLog
 from shared.adapters import adapter_sha256, save_peft
 from shared.config.federation import FederationSettings
 from shared.encoder import encoder_identity

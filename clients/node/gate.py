@@ -24,11 +24,11 @@ from pathlib import Path
 
 from flwr.app import RecordDict
 
-from clients.anchor import Anchor
 from clients.node.runtime import Asked as Task
 from clients.platform import Platform
 from clients.policy import Policy
-from clients.promises import Asked, Promises, total_epsilon
+from clients.spending.anchor import Anchor
+from clients.spending.promises import Asked, Promises, total_epsilon
 from shared.errors import PolicyRefusal, ProtocolError
 from shared.files import write_json
 from shared.privacy.accountant import Charge

@@ -8,7 +8,7 @@ partner's own.  What is not Flower's Fleet API does not get out.
 
 from pathlib import Path
 
-from clients.keys import LOOPBACK, Keys
+from clients.joining.keys import LOOPBACK, Keys
 from shared.enrolment import Enrolment
 from shared.nginx import Nginx, nginx_text, quoted
 

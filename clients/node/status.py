@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
-from clients.budget import budget
-from clients.budget import render as render_budget
 from clients.home import Home
 from clients.node.control import PIDS
 from clients.node.refusals import Refusals
+from clients.spending.budget import budget
+from clients.spending.budget import render as render_budget
 from shared.certificates import days_left, read_certificate, utc_now
 from shared.errors import FedInterestError
 from shared.processes import read_status

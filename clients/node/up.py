@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.home import Home
-from clients.keys import LOOPBACK
+from clients.joining.keys import LOOPBACK
 from clients.node import supernode
 from clients.node.control import PIDS
 from clients.node.measures import Measures

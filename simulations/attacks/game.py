@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from server.aggregation import ServerOptimiser
+from server.rounds.aggregation import ServerOptimiser
 from shared.adapters import initial_adapter
 from shared.errors import ConfigError
 from shared.model import InterestModel, trained_in

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from server.record import line_sha256
+from server.rounds.record import line_sha256
 from shared.transparency.inspection import Entry
 from shared.transparency.keys import PublicKey
 from shared.transparency.statement import COORDINATOR, CoordinatorRound, PlatformRound

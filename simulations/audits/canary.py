@@ -195,7 +195,7 @@ def _play(
 ) -> tuple[Played, Rules, float]:
     """Train with canaries in `run`; the game, its rules, and what a canary's step adds at least."""
     from clients.app import app
-    from server.log import Event
+    from server.rounds.log import Event
     from simulations.audits.canaries import Crew, WatchedGrid, Witness, played
     from simulations.engines.inprocess import serve
     from simulations.run import write_settings

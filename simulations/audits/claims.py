@@ -137,7 +137,7 @@ def _constants(entry: Mapping[str, Any], spending: Spending) -> list[str]:
 
 
 def _rounds(path: Path) -> dict[tuple[str, int], tuple[int, float]]:
-    from server.log import RoundLog
+    from server.rounds.log import RoundLog
     from shared.errors import FedInterestError
 
     found: dict[tuple[str, int], tuple[int, float]] = {}

@@ -1,7 +1,8 @@
 """Which kind of run an auditor is handed: a simulation's folder, or a coordinator's.
 
-A coordinator's run (`server.runs`) has neither run.json nor a summary: it claims nothing beyond its
-rounds and its end, and what a platform did with its noise is in that platform's statements alone.
+A coordinator's run (`server.running.runs`) has neither run.json nor a summary: it claims nothing
+beyond its rounds and its end, and what a platform did with its noise is in that platform's
+statements alone.
 """
 
 import json
@@ -12,7 +13,7 @@ from shared.config.federation import PublicSettings, run_values
 from simulations.audits.evidence import FINISHED
 from simulations.run import FORMAT, read_run
 
-MEMBERS = "members.json"  # as `server.runs` calls it
+MEMBERS = "members.json"  # as `server.running.runs` calls it
 
 
 def deployed(run: Path) -> bool:

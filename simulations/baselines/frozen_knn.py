@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.head import BACKWARD, LocalHead, Mixing
+from clients.recommending.head import BACKWARD, LocalHead, Mixing
 from shared.events import Sequences
 from simulations.baselines.base import Sum
 from simulations.baselines.frozen import Frozen

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.head import LocalHead
 from clients.platform import promise
-from clients.scorer import InterestScorer
+from clients.recommending.head import LocalHead
+from clients.recommending.scorer import InterestScorer
 from clients.splits import Split
-from server.checkpoint import Checkpoint
+from server.rounds.checkpoint import Checkpoint
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
 from shared.errors import ConfigError

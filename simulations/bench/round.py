@@ -1,8 +1,8 @@
 """What a deployed round costs beside its training.
 
 A coordinator and three partners, as processes of their own and as people would start them, train
-on batches that are nearly always empty.  What is left of a round's time is messages: through SuperLink, the gateway,
-the sidecars, the SuperNodes and the executors, and back.
+on batches that are nearly always empty.  What is left of a round's time is messages: through
+SuperLink, the gateway, the sidecars, the SuperNodes and the executors, and back.
 """
 
 import os
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from server.log import RoundLog
+from server.rounds.log import RoundLog
 from shared.errors import RunError
 from simulations.worlds import write_demo_world
 
@@ -68,7 +68,9 @@ def _train(home: Path, rounds: int) -> list[dict[str, Any]]:
     _call(home, "server", "init", "coordinator", "--address", address)
     toml = home / "coordinator" / "server.toml"
     text = toml.read_text(encoding="utf-8").replace("partners = 2 ", f"partners = {len(PARTNERS)} ")
-    text = text.replace("# rounds = 48 ", f"rounds = {rounds}\nnegatives = 1\nlearning_rate = 1e-3 ")
+    text = text.replace(
+        "# rounds = 48 ", f"rounds = {rounds}\nnegatives = 1\nlearning_rate = 1e-3 "
+    )
     toml.write_text(text.replace("# sample_rate = 0.5", "sample_rate = 0.001"), encoding="utf-8")
     for name, (events, items, columns) in PARTNERS.items():
         logs = home / "logs" / name
@@ -97,7 +99,7 @@ def _words(side: str, arguments: Sequence[str]) -> list[str]:
 
 def _environment(home: Path) -> dict[str, str]:
     # One thread each: they share a machine here, and idle threads that spin would be measured.
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **threads, "XDG_STATE_HOME": str(home / "state")}
 
 

@@ -19,7 +19,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import app as client_app
 from server.app import app as server_app
-from server.log import Event, Listener, listening, tell
+from server.rounds.log import Event, Listener, listening, tell
 from shared.config.federation import run_federation
 from shared.errors import RunError
 from shared.protocol import TRAIN

@@ -19,7 +19,7 @@ from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
 
 from clients.app import app as client_app
-from server.log import Listener
+from server.rounds.log import Listener
 from shared.config.federation import run_federation
 from shared.errors import ConfigError
 from simulations.engines.inprocess import (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from clients.home import Home
-from server.control import Control
-from server.superlink import SuperLink
-from server.superlink import free_port as superlink_port
+from server.running.control import Control
+from server.running.superlink import SuperLink
+from server.running.superlink import free_port as superlink_port
 from tests.clients.partners import (
     PROJECT,
     TINY,

@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from clients.home import Home
+from clients.joining.start import Answers, begin
 from clients.settings import ClientFolder
-from clients.start import Answers, begin
-from server.authority import Authority
+from server.membership.authority import Authority
 from shared.bundle import bundle_sha256
 from shared.certificates import read_request
 from shared.config.federation import PublicSettings

@@ -9,8 +9,8 @@ import pytest
 import clients.forget as forget_module
 from clients.forget import check_receipt, forget, idle, receipts
 from clients.home import Home
+from clients.joining.rehearsal import request_for
 from clients.platform import Platform
-from clients.rehearsal import request_for
 from clients.sources.pseudonyms import pseudonym
 from shared.errors import DataError, ProtocolError, RunError
 from shared.privacy.ledger import read_ledger

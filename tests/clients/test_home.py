@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from clients.home import Home
+from clients.joining.rehearsal import request_for
+from clients.joining.rotation import rotate
+from clients.joining.start import likely, public_population, time_unit_of
 from clients.platform import Platform
 from clients.policy import Policy
-from clients.promises import Asked, Promises, terms_sha256, total_epsilon
-from clients.rehearsal import request_for
-from clients.rotation import rotate
 from clients.settings import ClientFolder
-from clients.start import likely, public_population, time_unit_of
+from clients.spending.promises import Asked, Promises, terms_sha256, total_epsilon
 from shared.enrolment import EnrolmentRequest
 from shared.errors import ConfigError, LedgerError, ProtocolError, RunError, SourceError
 from shared.privacy.accountant import Charge, epsilon

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from clients.home import Home
+from clients.joining.start import write_request
 from clients.platform import Platform
 from clients.prepare import without
-from clients.start import write_request
 from shared.config.federation import read_federation
 from shared.events import Sequences
 from simulations.prepare import prepare

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from clients.platform import Platform, PlatformRecord
-from server.log import RoundLog
+from server.rounds.log import RoundLog
 from shared.catalogue import Catalogue
 from shared.config.federation import FederationSettings
 from shared.events import Sequences

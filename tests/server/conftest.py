@@ -11,7 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from server.app import train
-from server.log import Event, RoundLog, listening
+from server.rounds.log import Event, RoundLog, listening
 from shared.adapters import adapter_sha256
 from shared.protocol import CONSTANTS, CatalogueReply, TrainReply, TrainRequest, update_sha256
 from shared.transparency.envelope import STATEMENT, Envelope

@@ -19,8 +19,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from server import gateway
-from server.enrolment import Enrolled, enrol, init
+from server.membership import gateway
+from server.membership.enrolment import Enrolled, enrol, init
 from server.settings import ServerFolder
 from shared.certificates import (
     PrivateKey,

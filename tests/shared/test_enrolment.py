@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.authority import Authority
+from server.membership.authority import Authority
 from shared.certificates import new_key, new_node_key, public_pem, request_pem, utc_now
 from shared.config.federation import Member, PublicSettings
 from shared.config.privacy import PrivacySettings

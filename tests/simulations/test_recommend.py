@@ -13,7 +13,7 @@ from rich.console import Console
 
 from clients.platform import Platform, PlatformRecord
 from clients.sources.pseudonyms import pseudonym
-from server import checkpoint as checkpoints
+from server.rounds import checkpoint as checkpoints
 from shared.catalogue import Catalogue
 from shared.config.federation import FederationSettings
 from shared.errors import ConfigError, DataError, RunError

@@ -6,7 +6,7 @@ that of the declared weights: linear in the updates, whatever they hold.
 
 import numpy as np
 
-from server import strategy
+from server.rounds import strategy
 from shared.config.federation import PlatformSettings
 from shared.config.sources import EventSource, ItemSource
 from simulations import prepare

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clients.platform import Platform
-from server import strategy
+from server.rounds import strategy
 from shared.config.federation import Member, PlatformSettings
 from shared.privacy.clipping import PrivateOptimizer
 from shared.protocol import TrainReply, TrainRequest

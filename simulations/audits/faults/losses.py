@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients.head import LocalHead
 from clients.platform import Platform
+from clients.recommending.head import LocalHead
 from shared import training
 from shared.ground import Ground
 from shared.objective import Table, Windows

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from server import checkpoint as checkpoints
-from server.checkpoint import Checkpoint
+from server.rounds import checkpoint as checkpoints
+from server.rounds.checkpoint import Checkpoint
 from shared.config.federation import FederationSettings
 from shared.errors import RunError
 from shared.files import sha256

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clients.platform import promise
-from server.aggregation import ServerOptimiser, mean_update
+from server.rounds.aggregation import ServerOptimiser, mean_update
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
 from shared.config.training import ServerSettings

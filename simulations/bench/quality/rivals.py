@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.scorer import InterestScorer
+from clients.recommending.scorer import InterestScorer
 from shared.config.federation import FederationSettings
 from shared.files import replacing, sha256
 from shared.ground import Ground

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clients.head import LocalHead
+from clients.recommending.head import LocalHead
 from shared.config.federation import FederationSettings
 from shared.files import write_json
 from shared.progress import Progress

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clients.head import LocalHead
-from clients.mixing import tuned
-from clients.scorer import InterestScorer
+from clients.recommending.head import LocalHead
+from clients.recommending.mixing import tuned
+from clients.recommending.scorer import InterestScorer
 from shared.config.training import ModelSettings
 from shared.errors import ConfigError
 from shared.ground import Ground

@@ -25,8 +25,8 @@ from clients.node import supernode
 from clients.node.control import pause, resume
 from clients.node.refusals import Refusals
 from clients.node.up import free_port, listens
-from server.control import Control
-from server.superlink import SuperLink
+from server.running.control import Control
+from server.running.superlink import SuperLink
 from shared.files import sha256
 from shared.protocol import CATALOGUE_QUERY, CatalogueReply, Refusal, kind_of
 from tests.clients.partners import environment, python, running, wait_for

@@ -10,10 +10,10 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.home import Home
+from clients.joining.rehearsal import request_for
 from clients.node.gate import Gate
 from clients.node.runtime import Asked
 from clients.platform import Platform
-from clients.rehearsal import request_for
 from shared.bundle import bundle_sha256
 from shared.errors import LedgerError, PolicyRefusal, ProtocolError
 from shared.protocol import (

@@ -4,12 +4,12 @@ import json
 import time
 
 from clients.home import Home
+from clients.joining.rehearsal import request_for
 from clients.node.control import pause
 from clients.node.measures import DESCRIBED, Measures
 from clients.node.refusals import Refusals
 from clients.node.status import status
 from clients.platform import Platform
-from clients.rehearsal import request_for
 from shared.errors import PolicyRefusal
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from clients.home import Home
+from clients.joining.reach import reach
 from clients.node.sidecar import sidecar
 from clients.node.up import free_port, listens
-from clients.reach import reach
-from server.enrolment import enrol, init, revoke
-from server.gateway import gateway
+from server.membership.enrolment import enrol, init, revoke
+from server.membership.gateway import gateway
 from server.settings import ServerFolder
 from shared.errors import ConfigError, ProtocolError
 from tests.clients.partners import environment, new_home, running, wait_for

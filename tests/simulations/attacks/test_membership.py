@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from server.aggregation import ServerOptimiser
+from server.rounds.aggregation import ServerOptimiser
 from shared.adapters import extract, initial_adapter
 from shared.errors import ConfigError
 from shared.model import InterestModel

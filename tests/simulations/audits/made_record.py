@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from server.app import settings_sha256
-from server.record import line_sha256
-from server.round import new_entry
+from server.rounds.record import line_sha256
+from server.rounds.round import new_entry
 from shared.config.federation import FederationSettings
 from shared.transparency.envelope import Envelope
 from shared.transparency.keys import SigningKey, keys_text

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from clients.platform import Platform, PlatformRecord
-from server import checkpoint as checkpoints
+from server.rounds import checkpoint as checkpoints
 from shared.adapters import adapter_sha256, save_peft
 from shared.catalogue import Catalogue
 from shared.config.federation import FederationSettings

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.scorer import InterestScorer
+from clients.recommending.scorer import InterestScorer
 from shared.adapters import initial_adapter
 from shared.config.training import ModelSettings
 from shared.events import Sequences

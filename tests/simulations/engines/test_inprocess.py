@@ -9,7 +9,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
-from server.log import Event, listening
+from server.rounds.log import Event, listening
 from shared.errors import RunError
 from simulations.engines.inprocess import InProcessGrid, platform_folders, quiet_flower
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.log import Event, RoundLog
+from server.rounds.log import Event, RoundLog
 from shared.errors import ConfigError
 from simulations.engines.inprocess import run_inprocess
 from simulations.engines.ray import run_ray

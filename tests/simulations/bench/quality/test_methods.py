@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clients.scorer import InterestScorer
+from clients.recommending.scorer import InterestScorer
 from shared.adapters import initial_adapter
 from shared.config.federation import FederationSettings
 from shared.config.training import ModelSettings

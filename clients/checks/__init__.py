@@ -1,1 +1,0 @@
-"""What `check` looks at; `clients.preflight` says in which order."""

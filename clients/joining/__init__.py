@@ -1,0 +1,1 @@
+"""From nothing to a platform that may take part."""

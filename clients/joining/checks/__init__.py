@@ -1,0 +1,1 @@
+"""What `check` looks at; `clients.joining.preflight` says in which order."""

@@ -1,0 +1,1 @@
+"""What a platform makes of the shared model for its own users."""

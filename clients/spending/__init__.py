@@ -1,0 +1,1 @@
+"""What users were promised, and what of it is spent."""

@@ -1,0 +1,1 @@
+"""Who may take part, and how nobody else can."""

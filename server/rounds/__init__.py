@@ -1,0 +1,1 @@
+"""The rounds of a run: who answers, what is believed, how it is averaged and kept."""

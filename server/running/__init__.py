@@ -1,0 +1,1 @@
+"""The coordinator as processes that run, die and go on."""
