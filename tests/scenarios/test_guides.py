@@ -3,23 +3,16 @@
 Only the coordinator's address is another one: a free port of this machine.
 """
 
-import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from simulations.worlds import write_demo_world
+from tests.scenarios.deployed import PROJECT, Place, place  # noqa: F401  a fixture
 
-DOCS = Path(__file__).parents[2] / "docs" / "deployment"
-PLACES = {"fedinterest-server": "server.cli", "fedinterest-client": "clients.cli"}
+DOCS = PROJECT / "docs" / "deployment"
 
 BEGIN = [
     "fedinterest-server init coordinator --address fed.example.org:9443",
@@ -66,81 +59,8 @@ def test_the_story_has_every_command_of_the_guides() -> None:
     assert commands == set(STORY)
 
 
-class Place:
-    """A folder in which the story is played."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"localhost:{probe.getsockname()[1]}"
-        self.running: list[subprocess.Popen[bytes]] = []
-        self.env = {
-            **os.environ,
-            "PYTHONPATH": str(DOCS.parents[1]),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "FEDINTEREST_CACHE": str(folder / "cache"),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def words(self, command: str) -> list[str]:
-        first, *rest = command.replace("fed.example.org:9443", self.address).split()
-        return [sys.executable, "-m", PLACES.get(first, "simulations.cli"), *rest]
-
-    def call(self, command: str, code: int = 0) -> str:
-        done = subprocess.run(
-            self.words(command),
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        log = self.folder / f"{len(self.running)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                self.words(command),
-                cwd=self.folder,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        self.running.append(process)
-        return process
-
-    def until(self, command: str, words: str, seconds: float = 180) -> str:
-        """Ask until the answer has `words`."""
-        end = time.monotonic() + seconds
-        while True:
-            done = subprocess.run(
-                self.words(command), cwd=self.folder, env=self.env, capture_output=True, text=True
-            )
-            if words in done.stdout:
-                return done.stdout
-            logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
-            assert time.monotonic() < end, f"{command}: {done.stdout}{done.stderr}\n{logs}"
-            time.sleep(0.5)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    for process in made.running:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    for process in made.running:
-        process.wait(timeout=150)
-
-
 @pytest.mark.slow
-def test_the_guides_from_an_empty_folder_to_an_audit(place: Place) -> None:
+def test_the_guides_from_an_empty_folder_to_an_audit(place: Place) -> None:  # noqa: F811
     world, here = place.folder / "world", place.folder
     write_demo_world(world, scale=0.05)
     for path in (
