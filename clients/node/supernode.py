@@ -1,11 +1,14 @@
-"""Flower's SuperNode, started with three things of ours; everything else in it is Flower's.
+"""Flower's SuperNode, started with four things of ours; everything else in it is Flower's.
 
 1. It looks for messages every 0.1 s instead of every 3 s, and waits at most 2 s between attempts
    to reach a coordinator that is away, instead of 20 s.  A part of a message that is not there yet
    is asked for again after 0.05 s, not 1 s.
 2. It keeps the node id it was given in a file.  A SuperNode that was killed counts as connected
    for another minute, and as long it could not come back: so it signs that node off first.
-3. No telemetry, no look for updates, no installation of what a run asks for.
+3. A message of a run that has ended before all of it came is forgotten, and an answer is sent once
+   it is there.  Flower's loop keeps such a message, and sends answers only after another message
+   has come: every later answer would wait for the next question, and be too late.
+4. No telemetry, no look for updates, no installation of what a run asks for.
 
 Written for flwr 1.41 and 1.42; where a name is not found it says so and does not start.
 """
@@ -160,6 +163,64 @@ def remember(module: ModuleType, keep: Callable[[int], None]) -> None:
     module._init_connection = connection  # type: ignore[attr-defined]
 
 
+def straighten(module: ModuleType) -> None:
+    """Rule 3 at the top.
+
+    Args:
+        module: `flwr.supernode.start_client_internal`.
+
+    Raises:
+        RunError: this Flower is built otherwise.
+    """
+    names = ("_init_connection", "_pull_and_store_message", "_push_messages")
+    connect, pull, push = (getattr(module, name, None) for name in names)
+    if connect is None or pull is None or push is None:
+        raise RunError(
+            expected="Flower 1.41 or 1.42",
+            got="one whose SuperNode takes messages otherwise",
+            where=module.__name__,
+            remedy="Install a version that pyproject.toml permits.",
+        )
+    out: dict[str, Any] = {}
+
+    @contextmanager
+    def connection(**arguments: Any) -> Iterator[Any]:
+        with connect(**arguments) as found:
+            out["send"], out["push_object"] = found[2], found[6]
+            yield found
+
+    def take(**arguments: Any) -> int | None:
+        state, store, receive = (arguments[name] for name in ("state", "object_store", "receive"))
+        if _answers(state):
+            push(state=state, object_store=store, **out)
+        came: list[str] = []
+
+        def noted() -> Any:
+            found = receive()
+            if found is not None:
+                came.append(found[0].metadata.message_id)
+            return found
+
+        run: int | None = pull(**{**arguments, "receive": noted})
+        if run is None:
+            state.delete_messages(message_ids=came)
+            for message in came:
+                store.delete(message)
+        return run
+
+    module._init_connection = connection  # type: ignore[attr-defined]
+    module._pull_and_store_message = take  # type: ignore[attr-defined]
+
+
+def _answers(state: Any) -> bool:
+    """Whether a SuperNode's state holds an answer that was not sent; asking marks nothing."""
+    with state.lock_msg_store:
+        return any(
+            entry.message.metadata.reply_to_message_id and not entry.is_retrieved
+            for entry in state.msg_store.values()
+        )
+
+
 def main() -> None:
     """`flower-supernode`, as described above."""
     for name, value in _QUIET.items():
@@ -172,6 +233,7 @@ def main() -> None:
     from shared.files import write_text
 
     hasten(start_client_internal, http_retry)
+    straighten(start_client_internal)
     remember(start_client_internal, lambda number: write_text(node, str(number)))
     arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
     if node.is_file():
