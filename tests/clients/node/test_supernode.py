@@ -12,7 +12,7 @@ from flwr.supercore.retry import http_retry
 from flwr.supernode import start_client_internal
 
 from clients.home import Home
-from clients.node.supernode import command, environment, hasten, remember, sign_off
+from clients.node.supernode import command, environment, hasten, remember, sign_off, straighten
 from clients.node.up import free_port
 from shared.errors import RunError
 
@@ -48,6 +48,55 @@ def test_the_node_id_is_kept() -> None:
         assert kept == [12345]
     with pytest.raises(RunError, match="connects otherwise"):
         remember(SimpleNamespace(__name__="other"), kept.append)  # type: ignore[arg-type]
+
+
+def test_a_message_of_an_ended_run_is_forgotten_and_answers_go_out() -> None:
+    """On Flower's own state, with Flower's loop up to where a run turns out to have ended."""
+    from flwr.app import ConfigRecord, Message, RecordDict
+    from flwr.supercore.task_identity import TaskIdentity
+    from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+    asked = Message(RecordDict({"one": ConfigRecord({"kind": "asked"})}), 5, "train")
+    asked.metadata.__dict__["_message_id"] = "lost"
+    sent: list[str] = []
+    dropped: list[str] = []
+
+    @contextmanager
+    def connected(**_: object) -> Iterator[tuple[Any, ...]]:
+        yield (5, None, "send", None, None, None, "push_object", None)
+
+    def pull(*, state: Any, receive: Any, **_: object) -> int | None:
+        message, _tree = receive()
+        state.store_message(message)
+        return None  # its run is not running any more
+
+    def push(*, state: Any, send: str, push_object: str, **_: object) -> None:
+        assert (send, push_object) == ("send", "push_object")
+        sent.extend(one.metadata.message_id for one in state.get_messages_legacy(is_reply=True))
+
+    flower: Any = SimpleNamespace(
+        __name__="flower",
+        _init_connection=connected,
+        _pull_and_store_message=pull,
+        _push_messages=push,
+    )
+    straighten(flower)
+    store: Any = SimpleNamespace(delete=dropped.append)
+    state = InMemoryNodeState(store)
+    reply = Message(RecordDict(), reply_to=asked)
+    reply.metadata.__dict__["_message_id"] = "late"
+    state.store_message(reply)
+    with flower._init_connection():
+        took = flower._pull_and_store_message(
+            state=state, object_store=store, receive=lambda: (asked, "tree")
+        )
+    assert took is None
+    assert sent == ["late"]
+    assert dropped == ["lost"]
+    assert list(state.msg_store) == ["late"]
+    with pytest.raises(RunError, match="takes messages otherwise"):
+        straighten(SimpleNamespace(__name__="other"))  # type: ignore[arg-type]
 
 
 def test_no_secret_among_the_arguments_and_no_telemetry(home: Home) -> None:
