@@ -284,6 +284,8 @@ def test_a_revoked_partner_is_out_on_open_connections_too(own_gate: Gate) -> Non
 
 def test_a_request_in_hand_ends_before_a_reload_closes_its_connection(own_gate: Gate) -> None:
     gate, films = own_gate, own_gate.applicants["films"]
+    wait(lambda: gate.answers("films"))  # every worker knows who was enrolled a moment ago
+    gate.link.reached.clear()
     with gate.connect(gate.context("films")) as connection:
         lines = "".join(f"{key}: {value}\r\n" for key, value in films.headers.items())
         head = f"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n{lines}\r\n"
