@@ -102,7 +102,7 @@ def read_node_key(pem: str, where: str) -> PublicKey:
         # Flower compares the bytes: two texts for one key would be two nodes.
         if public_pem(key) != pem:
             raise _Wrong("another form")
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(
             expected="an EC P-384 public key in PEM", got="something else", where=where
         ) from error
@@ -131,7 +131,7 @@ def read_request(pem: str, name: str, where: str) -> PublicKey:
             raise _Wrong("a wrong signature")
         if request.subject != subject(name):
             raise _Wrong("another name")
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (*_UNREADABLE, InvalidSignature) as error:
         raise ProtocolError(
             expected=f"a certificate request for CN={name} with an EC P-256 key, signed by it",
             got=_word(error),
@@ -155,7 +155,7 @@ def read_certificate(pem: str, where: str) -> x509.Certificate:
         key = found.public_key()
         if not isinstance(key, PublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise _Wrong("a key of another kind")
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(
             expected="one certificate in PEM with an EC P-256 key", got=_word(error), where=where
         ) from error
@@ -191,7 +191,7 @@ def check_certificate(
             raise _Wrong("another name")
     except InvalidSignature as error:
         raise _not_ours(name, "another's signature", where) from error
-    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (*_UNREADABLE, x509.ExtensionNotFound) as error:
         raise _not_ours(name, _word(error), where) from error
 
 
@@ -331,6 +331,16 @@ def _bounded(pem: str) -> bytes:
     if not isinstance(pem, str) or len(pem) > MAX_PEM_BYTES:
         raise _Wrong("something too long")
     return pem.encode()
+
+
+# What `cryptography` raises on input it cannot read; not all of them are ValueErrors.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+)
 
 
 class _Wrong(ValueError):

@@ -2,6 +2,7 @@
 
 import stat
 import subprocess
+from base64 import b64decode, b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,8 +73,14 @@ def test_other_requests_are_refused() -> None:
     )
     flipped[-1] ^= 1
     forged = x509.load_der_x509_csr(bytes(flipped)).public_bytes(Encoding.PEM).decode()
+    # "MII?..." begins SEQUENCE, SEQUENCE, INTEGER version 0: written as version 13
+    lines = request_pem(key, "shop").splitlines()
+    der = bytearray(b64decode("".join(lines[1:-1])))
+    der[der.index(b"\x02\x01\x00") + 2] = 13
+    versioned = "\n".join([lines[0], b64encode(der).decode(), lines[-1]])
     for pem in (
         "",
+        versioned,
         "x",
         "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
         request_pem(key, "films"),
