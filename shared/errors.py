@@ -4,7 +4,8 @@ FedInterestError ............................ 1
 ├── ConfigError ............................. 2   a setting is missing, misspelt or out of range
 ├── SourceError ............................. 3   a platform's file or table is not as configured
 ├── DataError ............................... 4   readable, but nothing can be learned from it
-│   └── CatalogueError ...................... 4   items without text, duplicate ids
+│   ├── CatalogueError ...................... 4   items without text, duplicate ids
+│   └── UnknownError ........................ 4   nobody and nothing of that name here
 ├── EncoderError ............................ 5   the text encoder is missing or another one
 ├── CacheError .............................. 5   cached item vectors are damaged
 ├── AdapterError ............................ 6   adapter tensors do not fit the base model
@@ -15,6 +16,7 @@ FedInterestError ............................ 1
 │   ├── BudgetExhausted ..................... 8   the next step would exceed the platform's budget
 │   ├── AccountantError ..................... 8   independent accountants disagree, or cannot answer
 │   ├── PolicyRefusal ....................... 8   the coordinator asks for more than permitted
+│   ├── ConsentError ........................ 8   a user has opted out, or has not opted in
 │   └── LedgerError ......................... 9   the spending record is damaged
 ├── RunError ................................ 10  a run folder is incomplete or not this version's
 └── StorageError ............................ 11  the disk refused: full, read-only, no permission
@@ -79,6 +81,10 @@ class CatalogueError(DataError):
     """The catalogue has items without text, or duplicate ids."""
 
 
+class UnknownError(DataError):
+    """There is no user, item or interest of that name here."""
+
+
 class EncoderError(FedInterestError):
     """The text encoder is missing or is not the one promised."""
 
@@ -127,6 +133,10 @@ class AccountantError(PrivacyError):
 
 class PolicyRefusal(PrivacyError):
     """The coordinator asks for more than the platform permits."""
+
+
+class ConsentError(PrivacyError):
+    """A user has opted out, or has not opted in."""
 
 
 class LedgerError(PrivacyError):

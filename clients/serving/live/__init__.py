@@ -1,0 +1,1 @@
+"""What changes between two snapshots: posted events, new items, consent."""

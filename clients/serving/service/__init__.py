@@ -1,0 +1,1 @@
+"""gRPC and JSON in front of the engine, and a typed client."""
