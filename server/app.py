@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.rounds.strategy import InterestStrategy
 from shared.config.federation import FEDERATION, PublicSettings, run_values
+from shared.config.training import OWN
 from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256
 from shared.records import Scalar
@@ -106,6 +107,7 @@ def public_constants(settings: PublicSettings) -> dict[str, Scalar]:
         "negatives": training.negatives,
         "temperature": training.temperature,
         **model.constants(),
+        **{f"{OWN}{name}": settings.own_weight(name) for name in settings.platforms},
     }
 
 

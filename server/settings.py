@@ -35,6 +35,7 @@ SETTINGS = "server.toml"
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 9443
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+_MLFLOW = ("sqlite:///", "file:", "https://", "http://")
 
 
 class CoordinatorSettings(Settings):
@@ -69,6 +70,25 @@ class CoordinatorSettings(Settings):
         return value
 
 
+class TrackingSettings(Settings):
+    """Where the rounds are shown besides our own files; the coordinator's own affair.
+
+    Args:
+        tensorboard: write RUN/tensorboard.
+        mlflow: its tracking URI, such as "sqlite:////path/mlflow.db"; empty: it is not used.
+    """
+
+    tensorboard: bool = False
+    mlflow: str = ""
+
+    @field_validator("mlflow")
+    @classmethod
+    def _uri(cls, value: str) -> str:
+        if value and not value.startswith(_MLFLOW):
+            raise ValueError(f"expected a URI that begins with {', '.join(_MLFLOW)}")
+        return value
+
+
 class ServerDirSettings(Settings):
     """`server.toml`: the coordinator, and what it asks of a federation."""
 
@@ -77,9 +97,10 @@ class ServerDirSettings(Settings):
     privacy: PrivacySettings = PrivacySettings()
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
+    tracking: TrackingSettings = TrackingSettings()
 
     def federation(self, platforms: Mapping[str, Member]) -> PublicSettings:
-        """The federation of these platforms.
+        """The federation of these platforms.  Where it is tracked is not part of it.
 
         Raises:
             ConfigError: there are none.

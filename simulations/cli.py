@@ -102,6 +102,9 @@ def simulate(
         typer.Option(help="Who calls the client apps [default: inprocess].", show_default=False),
     ] = Engine.inprocess,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write OUT/tensorboard too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, quietly.")] = False,
 ) -> None:
     """Train a federation on this machine; show what each platform gained and what it cost.
@@ -121,6 +124,7 @@ def simulate(
             seed=seed,
             engine=engine.value,
             resume=resume,
+            tensorboard=tensorboard,
             as_json=as_json,
         )
     )

@@ -40,14 +40,18 @@ def simulate(
     seed: int | None,
     engine: str,
     resume: bool,
+    tensorboard: bool,
     as_json: bool,
 ) -> None:
     """Run or resume a simulation, print its table, and say where the report is."""
     _no_telemetry()
+    from server.settings import TrackingSettings
+    from server.tracking.tracker import require
     from shared.progress import Progress
     from simulations.recipes import Recipe, load_recipe
     from simulations.run import RunPlan, begin, execute, read_run
 
+    require(TrackingSettings(tensorboard=tensorboard), where="--tensorboard")
     if resume:
         folder = out or _latest(recipe)
         stored = read_run(folder)
@@ -63,12 +67,17 @@ def simulate(
                     where=str(folder),
                     remedy="A run keeps the settings it began with.",
                 )
-        plan = RunPlan(
-            out=folder, engine=stored["engine"], seed=stored["seed"], cache=cache_folder()
-        )
+        engine, seed = stored["engine"], stored["seed"]
     else:
         folder = out or _free(recipe)
-        plan = RunPlan(out=folder, engine=engine, seed=seed, cache=cache_folder())  # type: ignore[arg-type]
+    plan = RunPlan(
+        out=folder,
+        engine=engine,  # type: ignore[arg-type]
+        seed=seed,
+        cache=cache_folder(),
+        tensorboard=tensorboard,
+    )
+    if not resume:
         found = load_recipe(recipe, data=data, world=folder / "world", seed=seed or 0)
         begin(plan, Recipe(found.name, _changed(found.settings, rounds, epsilon)))
     with Progress(quiet=as_json) as progress:

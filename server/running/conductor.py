@@ -21,6 +21,7 @@ from typing import Any
 from server.rounds.log import Event
 from server.running.runs import Run, publish
 from server.running.superlink import SuperLink
+from server.tracking.tracker import Tracking, tracking_of
 from shared.errors import FedInterestError, QuorumError, RunError, StorageError
 from shared.files import write_json
 from shared.operations.logs import event, start_logging
@@ -102,7 +103,7 @@ class Told:
             raise Drained
 
 
-def conduct(run: Run, link: SuperLink, told: Told) -> dict[str, Any]:
+def conduct(run: Run, link: SuperLink, told: Told, tracking: Tracking) -> dict[str, Any]:
     """Train `run` to its end over a SuperLink that is up.
 
     Returns:
@@ -122,6 +123,10 @@ def conduct(run: Run, link: SuperLink, told: Told) -> dict[str, Any]:
     from server.rounds.log import listening
     from server.running.control import Control
 
+    def hear(happened: Event) -> None:
+        tracking.hear(happened)  # first: the other may end this process
+        told.hear(happened)
+
     control = Control(link)
     if stopped := control.stop_runs():
         event(log, "stopped runs", restarts=stopped)
@@ -134,7 +139,7 @@ def conduct(run: Run, link: SuperLink, told: Told) -> dict[str, Any]:
         grid.set_run(run_from_proto(found.run))
         grid.keep_alive()
         told.now("setting up", 0, run.settings.training.rounds)
-        with listening(told.hear):
+        with listening(hear):
             train(run.path, grid)
         grid.runtime.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.COMPLETED))
     except BaseException:
@@ -170,7 +175,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, told.asked_to_end)
     signal.signal(signal.SIGINT, told.asked_to_end)
     try:
-        result = conduct(Run(place.runs / name), SuperLink(place.superlink, int(port)), told)
+        run = Run(place.runs / name)
+        tracking = tracking_of(place.settings.tracking, run.path)
+        result = conduct(run, SuperLink(place.superlink, int(port)), told, tracking)
     except Drained:
         event(log, "drained", run=name)
         return DRAINED

@@ -34,6 +34,7 @@ from server.running.screen import Screen
 from server.running.status import PROCESSES
 from server.running.superlink import SuperLink, free_port
 from server.settings import LOOPBACK, ServerFolder
+from server.tracking.tracker import require
 from shared.enrolment import check_address
 from shared.errors import ConfigError, FedInterestError, RunError
 from shared.operations.endpoint import Endpoint
@@ -60,6 +61,7 @@ def up(path: Path, *, once: bool = False, rounds: int | None = None) -> int:
         ConfigError, RunError, StorageError: it cannot start.
     """
     folder = ServerFolder(path)
+    require(folder.settings.tracking)
     interactive = sys.stderr.isatty()
     with _alone(folder), _logged(folder, interactive), _stopping() as stop:
         return Coordinator(folder, once=once, rounds=rounds, interactive=interactive).run(stop)

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import ServerDirSettings, ServerFolder, listen_for, settings_text
+from server.settings import (
+    ServerDirSettings,
+    ServerFolder,
+    TrackingSettings,
+    listen_for,
+    settings_text,
+)
 from shared.config.federation import Member
 from shared.errors import ConfigError, FedInterestError, RunError
 
@@ -30,6 +36,7 @@ def test_the_template_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     assert shown.training == found.training
     assert shown.privacy.replace(delta=None) == found.privacy
     assert shown.server.replace(min_platforms=None) == found.server
+    assert shown.tracking == found.tracking == TrackingSettings()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,27 @@ def test_a_federation_is_of_its_platforms() -> None:
     assert found.training.rounds == 3
     with pytest.raises(ConfigError):
         settings.federation({})
+
+
+def test_where_it_is_tracked_is_the_coordinators_own_affair() -> None:
+    values = {"coordinator": {"address": "a:1", "listen": "a:1"}}
+    tracked = values | {"tracking": {"tensorboard": True, "mlflow": "sqlite:////secret.db"}}
+    shop = {"shop": Member(population=7)}
+    plain, other = (ServerDirSettings.load(one, where="x") for one in (values, tracked))
+    assert other.tracking.tensorboard
+    public = other.federation(shop)
+    assert public == plain.federation(shop)  # and so is every hash of it
+    assert "secret" not in public.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://a/b", "mlruns", "/var/mlflow", "databricks", "ftp:x"]
+)
+def test_only_known_kinds_of_tracking_uris(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"mlflow.*begins with sqlite:///, file:, https://"):
+        TrackingSettings.load({"mlflow": uri}, where="x")
+    for good in ("", "sqlite:////a.db", "file:/a", "http://localhost:5000", "https://a.example"):
+        assert TrackingSettings.load({"mlflow": good}, where="x").mlflow == good
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import ssl
+import subprocess
 import sys
 import time
 import urllib.error
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from server.membership.enrolment import init
 from server.membership.partners import Partner, Partners
@@ -53,13 +55,14 @@ class Deployment:
     path: Path
     timeout_s: int = 120
     slow_s: float = 0.0
+    more: str = ""
     pids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder = init(self.path, name="toys", address="127.0.0.1:9443", now=datetime.now(UTC))
         toml = self.path / "server.toml"
         head = toml.read_text().partition("# --- what every user")[0]
-        toml.write_text(head + SETTINGS.format(timeout_s=self.timeout_s))
+        toml.write_text(head + SETTINGS.format(timeout_s=self.timeout_s) + self.more)
         self.folder = ServerFolder(self.path)
         self.link = SuperLink(self.folder.superlink, free_port())
         self.link.prepare()
@@ -176,7 +179,8 @@ def adapters(run: Run) -> list[str]:
 def test_a_run_over_real_links_gives_what_one_process_gives(
     tmp_path: Path, expected: list[str]
 ) -> None:
-    place = Deployment(tmp_path / "coordinator")
+    tracking = f"[tracking]\ntensorboard = true\nmlflow = 'file:{tmp_path}/mlruns'\n"
+    place = Deployment(tmp_path / "coordinator", more=tracking)
     run = next_run(place.folder)
     assert run is not None
     nodes = [place.node(name) for name in NAMES]
@@ -189,6 +193,38 @@ def test_a_run_over_real_links_gives_what_one_process_gives(
     seconds = [line["seconds"] for line in RoundLog(run.path / "rounds.jsonl").lines()[1:]]
     print("seconds of the rounds:", seconds)
     assert next_run(place.folder) is None  # nothing has changed: nobody spends again
+    # what was tracked on the way
+    board = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    tracked = [(one.step, round(one.value, 3)) for one in board.Scalars("round/seconds")]
+    assert tracked[1:] == list(enumerate(seconds, 1))
+    (metric,) = (tmp_path / "mlruns").glob("*/*/metrics/round/seconds")
+    assert len(metric.read_text().splitlines()) == 4
+    log = (place.path / "log" / "conductor.jsonl").read_text().splitlines()
+    assert {json.loads(line)["level"] for line in log} == {"info"}
+
+
+def test_without_its_tracker_a_run_is_not_begun(tmp_path: Path) -> None:
+    place = Deployment(tmp_path / "coordinator", more="[tracking]\ntensorboard = true\n")
+    run = next_run(place.folder)
+    assert run is not None
+    code = (
+        "import sys; sys.modules['tensorboard'] = None;"
+        "from server.running.conductor import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place.path), run.name, str(place.link.port)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in FINAL
+    told = json.loads((place.path / "state" / STATE).read_text())
+    assert told["phase"] == "failed"
+    assert "pip install 'fedinterest[tensorboard]'" in told["message"]
+    assert "fedinterest[tensorboard]" in done.stderr
+    assert not (run.path / "rounds.jsonl").exists()
 
 
 @pytest.mark.slow
