@@ -5,6 +5,7 @@
     ├── catalogue.json        public items
     ├── states.npy            (V, H, D) float32 text states by layer, not whitened
     ├── sequences.npz         training histories under pseudonyms
+    ├── released/             its own updates, as they left (`clients.released`)
     ├── secrets/              the round's secret; those of earlier rounds are removed
     ├── policy.json           what the partner permits (optional)
     ├── signing.key           what its statements are signed with
@@ -16,6 +17,7 @@ Only `moments` and `train` produce something that leaves.
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +27,12 @@ from numpy.typing import NDArray
 
 from clients.policy import Policy
 from clients.record import charge_of, policy_sha256, stated
+from clients.released import Released
 from shared.adapters import Adapter, adapter_sha256
 from shared.catalogue import Catalogue
 from shared.config.base import Settings
 from shared.config.privacy import PrivacySettings
-from shared.config.training import ModelSettings, TrainingSettings
+from shared.config.training import OWN, ModelSettings, TrainingSettings
 from shared.errors import ConfigError, PolicyRefusal, ProtocolError, RunError
 from shared.events import Sequences
 from shared.files import replacing, write_json
@@ -144,6 +147,7 @@ class Platform:
         """Write a platform's folder; `platform.json` last, so that a half-made one is none."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+        shutil.rmtree(folder / "released", ignore_errors=True)  # of another promise, another run
         with replacing(folder / "states.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, states)
         with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
@@ -212,6 +216,22 @@ class Platform:
         return Ground.of(self.states, whitening)
 
     @property
+    def released(self) -> Released:
+        """Its own updates."""
+        return Released(self.folder / "released")
+
+    def own_adapter(self, adapter: Adapter, round_: int, weight: float) -> Adapter:
+        """The platform's own model after round `round_`, of which `adapter` is the shared part.
+
+        Args:
+            weight: `PublicSettings.own_weight`.
+
+        Raises:
+            RunError, AdapterError: the released updates are damaged, or another model's.
+        """
+        return self.released.own(adapter, weight=weight, through=round_)
+
+    @property
     def ledger_path(self) -> Path:
         """Where the spending is recorded."""
         return (self.folder / self.record.ledger).resolve()
@@ -252,6 +272,8 @@ class Platform:
         plan = self._plan(request)
         model = InterestModel(record.model, self.states.shape[2]).load(request.adapter)
         model.block(plan.trained)  # refused before anything is charged
+        start = self.own_adapter(request.adapter, request.round - 1, self._weight(request))
+        model.load(start)
         whitening = Whitening.from_arrays(request.base)
         ground = self.ground(whitening)
         randomness = self._randomness
@@ -259,7 +281,7 @@ class Platform:
             platform=self.name,
             round=request.round,
             request=request.digest,
-            data=self._data_digest(),
+            data=self._data_digest(start),
         )
         charge: Charge | None = None
         if plan.private:
@@ -278,6 +300,7 @@ class Platform:
         # be paid for must not cost the last one its free replay.
         randomness.forget_before(request.round)
         update: Adapter = local_round(model, ground, self.sequences, plan, secret)
+        self.released.keep(request.round, update)
         release = PlatformRound(
             platform=self.name,
             index=0,
@@ -361,7 +384,22 @@ class Platform:
                 where="train request",
             ) from error
 
-    def _data_digest(self) -> str:
+    def _weight(self, request: TrainRequest) -> float:
+        """What the platform's own releases count in its own model: public, said by the request.
+
+        Raises:
+            ProtocolError: it is no number from 0 to 1.
+        """
+        weight = request.settings.get(f"{OWN}{self.name}", 0.0)  # none from an older coordinator
+        if not isinstance(weight, float) or not 0 <= weight <= 1:
+            raise ProtocolError(
+                expected=f"{OWN}{self.name} from 0 to 1",
+                got=str(weight)[:20],
+                where="train request",
+            )
+        return weight
+
+    def _data_digest(self, start: Adapter) -> str:
         """All of the platform's own that an answer depends on; see `shared.privacy.randomness`.
 
         The public side is in it: two answers on other item vectors under one noise would show
@@ -375,6 +413,7 @@ class Platform:
             sequences.items.tobytes(),
             sequences.offsets.tobytes(),
             self.states.tobytes(),
+            adapter_sha256(start).encode(),
         ):
             digest.update(len(content).to_bytes(8, "little"))
             digest.update(content)

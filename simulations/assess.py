@@ -85,7 +85,12 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
     for name in settings.platforms:
         prepared = open_prepared(run_folder, name)
         ground = prepared.platform.ground(whitening)
-        systems = _systems(settings, prepared, ground, last.adapter)
+        weight = settings.own_weight(name)
+        own = {
+            number: prepared.platform.own_adapter(state.adapter, number, weight)
+            for number, state in rounds.items()
+        }
+        systems = _systems(settings, prepared, ground, own[last.round])
         run = _Judge(settings, progress)
         test[name] = run(systems, prepared.split, "test", f"judging {name}")
         sample = _first(prepared.split, CURVE_USERS)
@@ -93,8 +98,8 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
         validation[name] = run(systems, sample, "validation", f"baselines of {name}")
         head = next(part for part in _parts(systems["frozen+knn"]) if isinstance(part, LocalHead))
         curve: dict[str, Scorer] = {}
-        for number, state in rounds.items():
-            scorer = InterestScorer.of(settings.model, state.adapter, ground)
+        for number, adapter in own.items():
+            scorer = InterestScorer.of(settings.model, adapter, ground)
             curve[f"{number}/federated"] = scorer
             curve[f"{number}/federated+knn"] = Sum((scorer, head))
         for key, metrics in run(curve, sample, "validation", f"curve of {name}").items():

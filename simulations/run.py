@@ -9,6 +9,7 @@ RUN/
 ├── coordinator.key       what the coordinator's are signed with
 ├── checkpoints/          the coordinator's state by round
 ├── rounds.jsonl          what happened by round
+├── tensorboard/          the same for TensorBoard, where that is asked for
 ├── adapter/              the result, in PEFT's format, with a model card
 ├── summary.json          the result, for machines
 └── report.html           the result, for people
@@ -31,6 +32,8 @@ import torch
 from clients.platform import Platform
 from server.rounds import checkpoint as checkpoints
 from server.rounds.log import Event, RoundLog
+from server.settings import TrackingSettings
+from server.tracking.tracker import tracking_of
 from shared.adapters import adapter_sha256, save_peft
 from shared.config.federation import FederationSettings
 from shared.encoder import encoder_identity
@@ -44,8 +47,9 @@ from simulations.assess import Assessment, assess
 from simulations.model_card import model_card
 from simulations.prepare import open_prepared, prepare
 from simulations.recipes import Recipe
+from simulations.tracking import track_quality
 
-FORMAT = 2  # 2: items are turned, not stretched
+FORMAT = 3  # 3: each platform keeps what it released
 Engine = Literal["inprocess", "ray"]
 
 
@@ -58,12 +62,14 @@ class RunPlan:
         engine: who calls the client apps.
         seed: makes every random number repeatable, the noise too: for simulations only.
         cache: encoded catalogues, by content.
+        tensorboard: write RUN/tensorboard too.
     """
 
     out: Path
     engine: Engine = "inprocess"
     seed: int | None = None
     cache: Path
+    tensorboard: bool = False
 
 
 def begin(plan: RunPlan, recipe: Recipe) -> None:
@@ -148,6 +154,8 @@ def _execute(plan: RunPlan, run: dict[str, Any], progress: Progress) -> dict[str
         progress.say("NOT PRIVATE: epsilon is infinite, so nothing is clipped and no noise added.")
     train(plan, settings, progress)
     assessment = assess(settings, plan.out, progress)
+    if plan.tensorboard:
+        track_quality(plan.out, assessment)
     log = RoundLog(plan.out / "rounds.jsonl")
     for number, table in assessment.curves.items():
         log.annotate(number, validation=table)
@@ -186,8 +194,10 @@ def train(plan: RunPlan, settings: FederationSettings, progress: Progress) -> No
     """
     count = len(settings.platforms)
     answered: set[str] = set()
+    tracking = tracking_of(TrackingSettings(tensorboard=plan.tensorboard), plan.out)
 
     def listen(event: Event) -> None:
+        tracking.hear(event)
         if event.kind == "answered":
             answered.add(event.platform)
             done = (event.round - 1) * count + len(answered)

@@ -66,6 +66,20 @@ class PublicSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
 
+    def own_weight(self, name: str) -> float:
+        """What platform `name`'s own releases count in its own model, besides the shared adapter.
+
+        Alone, a platform's learning rate would be smaller by the root of its share of the declared
+        users (`TrainingSettings.rate`).  In the shared adapter its steps count by its share of the
+        weights.  The difference is what is left for itself: in [0, 1], and 0 for a federation of
+        one, whose shared adapter is its own.
+        """
+        everybody = sum(one.population or 1 for one in self.platforms.values())
+        weights = sum(one.public_weight for one in self.platforms.values())
+        mine = self.platforms[name]
+        alone = math.sqrt((mine.population or 1) / everybody)
+        return self.training.own * max(0.0, alone - mine.public_weight / weights)
+
     @field_validator("platforms")
     @classmethod
     def _names(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:

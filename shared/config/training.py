@@ -7,6 +7,9 @@ from pydantic import Field
 
 from shared.config.base import Settings
 
+OWN = "own."
+"""Before a platform's name in a train request's settings: see `PublicSettings.own_weight`."""
+
 
 class ModelSettings(Settings):
     """The shared interest model.
@@ -56,6 +59,8 @@ class TrainingSettings(Settings):
         targets_per_user: most events of a history that are predicted in a step.
         negatives: catalogue items that a step's next items are told from.
         temperature: of the softmax over them, on cosines.
+        own: how far a platform goes on its own on top of the shared adapter; 1: as far along its
+            own users' gradients as it would alone, 0: everybody has the shared one.
     """
 
     rounds: int = Field(default=48, ge=1)
@@ -63,6 +68,7 @@ class TrainingSettings(Settings):
     targets_per_user: int = Field(default=8, ge=1)
     negatives: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    own: float = Field(default=1.0, ge=0, le=1)
 
     def rate(self, population: int) -> float:
         """The learning rate for a federation of `population` declared users in all."""

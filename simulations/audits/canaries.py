@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from clients.platform import Platform
+from shared.config.training import OWN
 from shared.errors import ProtocolError
 from shared.events import Sequences
 from shared.model import InterestModel
@@ -171,6 +172,7 @@ class Witness:
     crew: Crew
     seed: int
     sightings: list[Sighting] = field(default_factory=list)
+    released: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __call__(self, request: TrainRequest, reply: TrainReply) -> None:
         """Take down one round."""
@@ -189,12 +191,14 @@ class Witness:
             micro_batch=record.micro_batch,
         )
         ground = self.platform.ground(Whitening.from_arrays(request.base))
-        model = InterestModel(record.model, ground.vectors.shape[1]).load(request.adapter)
+        model = InterestModel(record.model, ground.vectors.shape[1]).load(self._start(request))
         secret = UnsafeSeed(self.seed).open(
             platform=record.name, round=request.round, request=request.digest, data=""
         )
         sequences = self.platform.sequences
         steps = Steps(model, ground, sequences, plan)
+        released = reply.update[plan.trained].astype(np.float32)
+        self.released[plan.trained] = self.released.get(plan.trained, np.float32(0)) + released
         # SGD moved the weights by minus the learning rate times the noised sum over a constant
         scale = -plan.sample_rate * plan.population / plan.learning_rate
         rest = torch.from_numpy(reply.update[plan.trained]).double() * scale
@@ -220,6 +224,14 @@ class Witness:
         pair = alone.factors(table, everyone, np.zeros(len(own)))
         noise = plan.noise_multiplier * plan.clip_norm * plan.steps**0.5
         self.sightings.append(_sighting(pair, rest / noise, plan.clip_norm, noise, own))
+
+    def _start(self, request: TrainRequest) -> dict[str, NDArray[np.float32]]:
+        """Where the platform's gradients were taken: its own model, of released parts only."""
+        weight = np.float32(request.settings.get(f"{OWN}{self.platform.name}", 0.0))
+        own = {
+            name: request.adapter[name] + weight * value for name, value in self.released.items()
+        }
+        return request.adapter | own
 
 
 def _sighting(

@@ -88,7 +88,7 @@ def run_newcomer_bench(plan: NewcomerPlan, recipe: Recipe, progress: Progress) -
     for name in settings.platforms:
         shared = workshop.trained(
             Training(kind="without", epsilon=plan.epsilon, seed=plan.seed, platform=name)
-        )
+        ).shared
         prepared = open_prepared(plan.out / "base", name)
         platforms[name] = _measured(plan, settings, prepared, shared, progress)
     mean = {

@@ -21,6 +21,7 @@ from simulations.audits.checks import (
     sampling,
     secrets,
     silence,
+    start,
     streams,
     weights,
 )
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = tuple(
         ledger,
         promise,
         reply,
+        start,
         silence,
     )
 )

@@ -45,6 +45,7 @@ class Cause(StrEnum):
     FORGOTTEN = "the ledger forgets what was spent"
     NOT_ENFORCED = "spending goes on beyond the budget"
     OVERRIDDEN = "a request overrides the promise or the policy"
+    STARTS_ELSEWHERE = "a round starts from more than what was released"
     MORE_SENT = "more than the noised update and constants is sent"
     IDS_TOLD = "user ids are told"
     REASON_TOLD = "the text of a private error is sent"

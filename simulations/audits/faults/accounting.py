@@ -30,13 +30,14 @@ def _charge_after(original: Callable[..., TrainReply]) -> Callable[..., TrainRep
     def train(self: Platform, request: TrainRequest) -> TrainReply:
         plan = self._plan(request)
         model = platform.InterestModel(self.record.model, self.states.shape[2])
-        model.load(request.adapter)
+        start = self.own_adapter(request.adapter, request.round - 1, self._weight(request))
+        model.load(start)
         ground = self.ground(Whitening.from_arrays(request.base))
         secret = self._randomness.open(
             platform=self.name,
             round=request.round,
             request=request.digest,
-            data=self._data_digest(),
+            data=self._data_digest(start),
         )
         installed = platform.local_round
         update = installed(model, ground, self.sequences, plan, secret)

@@ -5,7 +5,8 @@ optimiser states in checkpoints (Adam's moments of un-noised gradients); ids in 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from clients import platform
 from clients.platform import Platform
+from clients.released import Released
+from shared.adapters import Adapter
 from shared.files import sha256
 from shared.privacy.clipping import PrivateOptimizer
 from shared.protocol import Refusal, TrainReply, TrainRequest
@@ -46,27 +49,56 @@ def _metric(self: Platform) -> float:
     return float(np.mean(self.sequences.lengths > 3))
 
 
+@contextmanager
+def _exact_sums() -> Iterator[list[Any]]:
+    """Each step's sum of clipped gradients, before the noise."""
+    sums: list[Any] = []
+    installed = PrivateOptimizer.add_noise
+
+    def add_noise(optimiser: PrivateOptimizer) -> None:
+        for p in optimiser.params:
+            total = p.summed_grad
+            sums.append(np.zeros(tuple(p.shape)) if total is None else total.numpy().copy())
+        installed(optimiser)
+
+    setattr(PrivateOptimizer, "add_noise", add_noise)  # noqa: B010 - a patch
+    try:
+        yield sums
+    finally:
+        setattr(PrivateOptimizer, "add_noise", installed)  # noqa: B010
+
+
 def _optimiser_state(original: Train) -> Train:
     """What the optimiser summed, before the noise, goes along."""
 
     def train(self: Platform, request: TrainRequest) -> TrainReply:
-        sums: list[Any] = []
-        installed = PrivateOptimizer.add_noise
-
-        def add_noise(optimiser: PrivateOptimizer) -> None:
-            for p in optimiser.params:
-                total = p.summed_grad
-                sums.append(np.zeros(tuple(p.shape)) if total is None else total.numpy().copy())
-            installed(optimiser)
-
-        setattr(PrivateOptimizer, "add_noise", add_noise)  # noqa: B010 - a patch
-        try:
+        with _exact_sums() as sums:
             reply = original(self, request)
-        finally:
-            setattr(PrivateOptimizer, "add_noise", installed)  # noqa: B010
         (name,) = reply.update
         state = {f"{name}.momentum": np.sum(sums, axis=0).astype(np.float32)}
         return replace(reply, update={**reply.update, **state})
+
+    return train
+
+
+def _exact_kept(original: Train) -> Train:
+    """What a platform keeps of a round for itself is as it was before the noise."""
+
+    def train(self: Platform, request: TrainRequest) -> TrainReply:
+        installed = Released.keep
+
+        def keep(released: Released, round_: int, update: Adapter) -> None:
+            scale = -float(request.settings["learning_rate"])
+            scale /= self.record.sample_rate * self.record.population
+            exact = (np.sum(sums, axis=0) * scale).astype(np.float32)
+            installed(released, round_, dict.fromkeys(update, exact))
+
+        setattr(Released, "keep", keep)  # noqa: B010 - a patch
+        try:
+            with _exact_sums() as sums:
+                return original(self, request)
+        finally:
+            setattr(Released, "keep", installed)  # noqa: B010
 
     return train
 
@@ -153,6 +185,7 @@ FAULTS = (
         _train(_with_constant("num_examples", lambda self: len(self.sequences))),
     ),
     Fault("optimiser state sent", Cause.MORE_SENT, _train(_optimiser_state)),
+    Fault("sums before the noise kept", Cause.STARTS_ELSEWHERE, _train(_exact_kept)),
     Fault("tensors sent that were not trained", Cause.MORE_SENT, _train(_whole_adapter)),
     Fault("a count hidden in a name", Cause.MORE_SENT, _train(_count_in_name)),
     Fault("a hash of the events stated", Cause.MORE_SENT, _train(_data_hashed)),

@@ -1,6 +1,6 @@
 """Our own model, trained the three ways the bench asks for.
 
-- `federated`: the recipe as it stands.
+- `federated`: the recipe as it stands; a platform's model is the shared adapter and its own part.
 - `local`: every platform by itself, with the same settings and the same budget.
 - `pooled`: what one party could learn that held all platforms' data: every user weighs the same,
   whatever their platform.  With one local step a round, the weighted mean of the platforms'
@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from clients.platform import Platform
 from server.rounds import checkpoint as checkpoints
 from server.rounds.checkpoint import Checkpoint
+from shared.adapters import Adapter
 from shared.config.federation import FederationSettings
 from shared.errors import RunError
-from shared.files import sha256
+from shared.files import sha256, write_bytes
 from shared.progress import Progress
 from simulations.prepare import prepare
 from simulations.recipes import Recipe
@@ -55,7 +61,7 @@ class Training:
 
     def settings(self, recipe: FederationSettings) -> FederationSettings:
         """The recipe as this training needs it."""
-        platforms = dict(recipe.platforms)
+        platforms, training = dict(recipe.platforms), recipe.training
         if self.kind == "local":
             platforms = {self.platform: platforms[self.platform]}
         if self.kind == "without":
@@ -65,8 +71,24 @@ class Training:
                 name: own.replace(weight=float(own.population or 1))
                 for name, own in platforms.items()
             }
+            training = training.replace(own=0.0)  # one party has one model
         privacy = recipe.privacy.replace(epsilon=self.epsilon)
-        return recipe.model_copy(update={"platforms": platforms, "privacy": privacy})
+        return recipe.model_copy(
+            update={"platforms": platforms, "privacy": privacy, "training": training}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training left.
+
+    Args:
+        shared: the coordinator's last checkpoint.
+        own: platform -> its own model: the shared adapter and its own part.
+    """
+
+    shared: Checkpoint
+    own: dict[str, Adapter]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +107,8 @@ class Workshop:
     cache: Path
     progress: Progress
 
-    def trained(self, training: Training) -> Checkpoint:
-        """The last checkpoint of `training`, trained now unless it is there already.
+    def trained(self, training: Training) -> Trained:
+        """What `training` left, trained now unless it is there already.
 
         Raises:
             FedInterestError: see `simulations.run.train`.
@@ -95,7 +117,7 @@ class Workshop:
         name = f"{training.name}-{_digest(settings)}"
         kept = self.folder / "models" / f"{name}.safetensors"
         if kept.is_file():
-            return checkpoints.load(kept)
+            return _kept(kept, settings)
         out = self.folder / "trainings" / name
         plan = RunPlan(out=out, seed=training.seed, cache=self.cache)
         if not (out / "run.json").is_file():
@@ -110,9 +132,40 @@ class Workshop:
         if last is None:
             raise RunError(expected="a trained adapter", got="none", where=str(out))
         kept.parent.mkdir(parents=True, exist_ok=True)
+        for platform in settings.platforms:
+            total = Platform.open(out / "platforms" / platform).released.total(last.round)
+            write_bytes(_beside(kept, platform), save(total))
         checkpoints.path_of(out / "checkpoints", last.round).replace(kept)
         shutil.rmtree(out)
-        return last
+        return _kept(kept, settings)
+
+
+def _beside(kept: Path, platform: str) -> Path:
+    """Where the sum of a platform's releases is kept."""
+    return kept.with_name(f"{kept.stem}.{platform}.safetensors")
+
+
+def _kept(kept: Path, settings: FederationSettings) -> Trained:
+    last = checkpoints.load(kept)
+    own = {}
+    for platform in settings.platforms:
+        weight = settings.own_weight(platform)
+        path = _beside(kept, platform)
+        try:
+            released = load(path.read_bytes())
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                expected="the sum of what a platform released",
+                got=type(error).__name__,
+                where=str(path),
+                remedy=f"Remove {kept}: it is trained again.",
+            ) from error
+        added: Adapter = {
+            name: (last.adapter[name] + np.float32(weight) * value).astype(np.float32)
+            for name, value in released.items()
+        }
+        own[platform] = last.adapter | added
+    return Trained(shared=last, own=own)
 
 
 def _digest(settings: FederationSettings) -> str:

@@ -159,12 +159,12 @@ class Bench:
         )
 
     def _ours(self, what: Wanted) -> Scorer:
-        last = self.workshop.trained(self._training(what))
+        found = self.workshop.trained(self._training(what))
         ground = self.ground
         if what.maker == "local":  # alone it has its own whitening map
-            whitening = Whitening.from_arrays(last.base)
+            whitening = Whitening.from_arrays(found.shared.base)
             ground = self.prepared.platform.ground(whitening)
-        return InterestScorer.of(self.model, last.adapter, ground)
+        return InterestScorer.of(self.model, found.own[self.name], ground)
 
     def _with_head(self, name: str, scorer: Scorer) -> dict[str, Scorer]:
         chosen = tuned(

@@ -1,0 +1,102 @@
+"""What a platform has released so far, round by round, and what that makes of the shared adapter.
+
+    folder/
+    └── 0001.safetensors, 0002.safetensors, ...   the update of each round, as it travelled
+
+The platform's own model in round r is the shared adapter plus `weight` times the sum of what the
+platform itself released in earlier rounds.  Its gradients are taken there, and there its users are
+served: the platform goes as far along its own users' wishes as it would alone, and is carried along
+by everybody else's (docs/decisions/0012-each-platform-keeps-what-it-released.md).
+
+Privacy: everything here has been released already, clipped and noised.  To read it again costs
+nothing (post-processing), and a round that starts from it depends on the users only through earlier
+releases, which is what adaptive composition allows.  It must therefore never hold anything but
+what left: no exact sums, nothing from before the noise.
+
+A round that is asked again is answered from the rounds before it, whatever came after.
+
+Shapes: `D` width, `R` columns of a block.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from shared.adapters import Adapter
+from shared.errors import AdapterError, RunError
+from shared.files import write_bytes
+from shared.protocol import WIRE
+
+
+@dataclass(frozen=True)
+class Released:
+    """One platform's released updates.
+
+    Args:
+        folder: made when the first is kept.
+    """
+
+    folder: Path
+
+    def keep(self, round_: int, update: Adapter) -> None:
+        """Keep the update of a round; the same round's earlier one is replaced.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with np.errstate(over="ignore"):  # an infinite one is refused when it is read
+            travels = {name: value.astype(WIRE) for name, value in update.items()}
+        write_bytes(self._path(round_), save(travels))
+
+    def total(self, through: int) -> Adapter:
+        """Name -> float32 sum of the updates of rounds 1 to `through`; rounds that are not here
+        count nothing.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        found: Adapter = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if not path.stem.isdecimal() or int(path.stem) > through:
+                continue
+            try:
+                update = load(path.read_bytes())
+                if not all(np.isfinite(value).all() for value in update.values()):
+                    raise ValueError("not finite")
+                for name, value in update.items():
+                    found[name] = found.get(name, np.float32(0)) + value.astype(np.float32)
+            except (OSError, SafetensorError, ValueError) as error:
+                raise RunError(
+                    expected="an update as it was released",
+                    got=type(error).__name__,
+                    where=str(path),
+                    remedy="Remove the file: the platform's model then goes on without that round.",
+                ) from error
+        return found
+
+    def own(self, adapter: Adapter, *, weight: float, through: int) -> Adapter:
+        """The platform's own model: `adapter` plus `weight` times `total(through)`.
+
+        Raises:
+            RunError: a file is damaged.
+            AdapterError: the updates are of another base model.
+        """
+        if not weight:
+            return adapter
+        own = dict(adapter)
+        for name, value in self.total(through).items():
+            if name not in own or own[name].shape != value.shape:
+                raise AdapterError(
+                    expected=f"updates of {len(own)} tensors like the adapter's",
+                    got=f"{name} of shape {value.shape}",
+                    where=str(self.folder),
+                    remedy="Move the folder away: its updates are another model's.",
+                )
+            own[name] = (own[name] + np.float32(weight) * value).astype(np.float32)
+        return own
+
+    def _path(self, round_: int) -> Path:
+        return self.folder / f"{round_:04d}.safetensors"

@@ -1,0 +1,160 @@
+"""What a platform has released, and its own model made of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients import platform as platforms
+from clients.released import Released
+from shared.config.federation import Member, PublicSettings
+from shared.config.training import OWN, TrainingSettings
+from shared.errors import AdapterError, ProtocolError, RunError
+from shared.protocol import WIRE, TrainRequest
+from simulations.audits.checks.site import histories, request, site
+
+A, B = "blocks.000.lora_B", "blocks.001.lora_B"
+
+
+def block(value: float) -> np.ndarray:
+    return np.full((2, 3), value, np.float32)
+
+
+def test_the_sum_of_rounds(tmp_path: Path) -> None:
+    released = Released(tmp_path / "released")
+    assert released.total(9) == {}
+    for round_, update in ((1, {A: block(1)}), (2, {B: block(10)}), (3, {A: block(4)})):
+        released.keep(round_, update)
+    assert {name: float(value[0, 0]) for name, value in released.total(2).items()} == {A: 1, B: 10}
+    assert {name: float(value[0, 0]) for name, value in released.total(3).items()} == {A: 5, B: 10}
+    released.keep(1, {A: block(2)})  # the round was answered anew
+    assert float(released.total(1)[A][0, 0]) == 2
+    shared = {A: block(100), B: block(0)}
+    own = released.own(shared, weight=0.5, through=3)
+    assert (own[A] == 103).all()
+    assert (own[B] == 5).all()
+    assert (shared[A] == 100).all()
+    assert released.own(shared, weight=0.0, through=3) is shared
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(-60000, 60000), min_size=1, max_size=6))
+def test_it_is_kept_as_it_travelled(values: list[float]) -> None:
+    import tempfile
+
+    update = {A: np.array([values], np.float32)}
+    with tempfile.TemporaryDirectory() as folder:
+        released = Released(Path(folder))
+        released.keep(7, update)
+        assert np.array_equal(released.total(7)[A], update[A].astype(WIRE).astype(np.float32))
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    released = Released(tmp_path)
+    released.keep(1, {A: block(1)})
+    with pytest.raises(AdapterError, match="another model"):
+        released.own({A: np.zeros((5, 3), np.float32)}, weight=0.1, through=1)
+    with pytest.raises(AdapterError, match="another model"):
+        released.own({B: block(0)}, weight=0.1, through=1)
+    path = tmp_path / "0001.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RunError, match="as it was released"):
+        released.total(1)
+    released.keep(1, {A: block(float("inf"))})
+    with pytest.raises(RunError, match="as it was released"):
+        released.total(1)
+
+
+def test_what_platforms_go_on_their_own() -> None:
+    """Worked by hand: root of the share of users, less the share of the weights."""
+    members = {
+        "one": Member(population=9000, weight=1.0),
+        "two": Member(population=1000, weight=1.0),
+    }
+    federation = PublicSettings(platforms=members)
+    assert federation.own_weight("one") == pytest.approx(0.9**0.5 - 0.5)
+    assert federation.own_weight("two") == 0.0  # 0.316 alone, 0.5 with the other
+    half = federation.replace(training=TrainingSettings(own=0.5))
+    assert half.own_weight("one") == pytest.approx((0.9**0.5 - 0.5) / 2)
+    alone = PublicSettings(platforms={"one": members["one"]})
+    assert alone.own_weight("one") == 0.0
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
+    """What each training started from."""
+    found = []
+    installed = platforms.local_round
+
+    def watching(model, *rest):  # type: ignore[no-untyped-def]
+        found.append(
+            {name: model.block(name).lora_B.weight.detach().numpy().copy() for name in model.names}
+        )
+        return installed(model, *rest)
+
+    monkeypatch.setattr(platforms, "local_round", watching)
+    return found
+
+
+def asked(round_: int, weight: object = 0.25) -> TrainRequest:
+    found = request(round_, **{f"{OWN}films": weight})
+    adapter = {name: value + np.float32(round_) for name, value in found.adapter.items()}
+    return replace(found, adapter=adapter)
+
+
+def test_a_round_starts_from_the_own_model(
+    tmp_path: Path, starts: list[dict[str, np.ndarray]]
+) -> None:
+    shop = site(tmp_path / "own", histories(9, 0), steps=100, epsilon=1e4)
+    updates = [shop.train(asked(round_)).update for round_ in (1, 2, 3)]
+    (first,), (second,) = updates[0], updates[1]
+    assert first != second
+    for name in starts[2]:
+        moved = {first: updates[0], second: updates[1]}[name][name]
+        expected = np.float32(3) + np.float32(0.25) * moved.astype(WIRE).astype(np.float32)
+        np.testing.assert_allclose(starts[2][name], expected, rtol=1e-6)
+    # another user, the same releases: the same start
+    other = site(tmp_path / "other", histories(10, 1), steps=100, epsilon=1e4)
+    for path in (tmp_path / "own" / "released").iterdir():
+        other.released.folder.mkdir(exist_ok=True)
+        (other.released.folder / path.name).write_bytes(path.read_bytes())
+    other.train(asked(3))
+    assert all(np.array_equal(starts[2][name], starts[3][name]) for name in starts[2])
+
+
+def test_the_same_request_has_the_same_answer_whatever_came_after(tmp_path: Path) -> None:
+    shop = site(tmp_path, histories(9, 0), steps=100, epsilon=1e4, unsafe_seed=3)
+    answers = {}
+    for round_ in (1, 2, 3, 2, 1, 3):
+        update = shop.train(asked(round_)).update
+        answers.setdefault(round_, []).append(next(iter(update.values())))
+    assert all(np.array_equal(*pair) for pair in answers.values())
+
+
+def test_another_start_has_other_noise(tmp_path: Path) -> None:
+    """Two answers from two starts under one noise would show their difference bare."""
+    shop = site(tmp_path, [], steps=100, epsilon=1e4)  # nobody: an update is noise alone
+    shop.train(asked(1))
+    once = shop.train(asked(3))
+    assert np.array_equal(*(one.update[A] for one in (once, shop.train(asked(3)))))
+    shop.released.keep(1, {name: value + 1 for name, value in shop.released.total(1).items()})
+    assert not np.isclose(once.update[A], shop.train(asked(3)).update[A]).any()
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan"), "x", 1, True])
+def test_other_weights_are_refused_before_a_charge(tmp_path: Path, weight: object) -> None:
+    shop = site(tmp_path, histories(4, 0))
+    with pytest.raises(ProtocolError, match=r"own.films from 0 to 1"):
+        shop.train(asked(1, weight))
+    assert not shop.ledger_path.exists()
+    assert not shop.released.folder.exists()
+
+
+def test_a_new_promise_begins_without_it(tmp_path: Path) -> None:
+    shop = site(tmp_path, histories(4, 0))
+    shop.train(asked(1))
+    assert shop.released.total(1)
+    assert not site(tmp_path, histories(4, 0)).released.total(1)
