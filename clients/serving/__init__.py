@@ -7,5 +7,6 @@
     service/    gRPC and JSON in front of the engine, and a typed client
     ui/         the platform's own page
 
-`snapshot.build` needs torch; nothing that answers does.  Nothing here is ever sent to the coordinator.
+`snapshot.build` needs torch; nothing that answers does.  Nothing here is ever sent to the
+coordinator.
 """
