@@ -29,7 +29,13 @@ from shared.errors import (
     ProtocolError,
     RunError,
 )
-from shared.protocol import CatalogueReply, Refusal, TrainRequest
+from shared.protocol import (
+    AdapterDelivery,
+    CatalogueReply,
+    Refusal,
+    TrainRequest,
+    answered_in,
+)
 
 app = ClientApp()
 log = logging.getLogger("fedinterest.client")
@@ -43,13 +49,19 @@ def catalogue(message: Message, context: Context) -> Message:
     return _answer(message, context, _catalogue)
 
 
+@app.query("adapter")
+def adapter(message: Message, context: Context) -> Message:
+    """Keep the finished adapter, and say so."""
+    return _answer(message, context, _adapter)
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Answer with the round's update."""
     return _answer(message, context, _train)
 
 
-def _catalogue(platform: Platform, _folder: Path, _content: RecordDict) -> RecordDict:
+def _catalogue(platform: Platform, _folder: Path, content: RecordDict) -> RecordDict:
     moments = platform.moments()
     reply = CatalogueReply(
         platform=platform.name,
@@ -57,8 +69,13 @@ def _catalogue(platform: Platform, _folder: Path, _content: RecordDict) -> Recor
         mean=moments.mean,
         covariance=moments.covariance,
         key=platform.key.public.hex,
+        version=answered_in(content),
     )
     return reply.to_records()
+
+
+def _adapter(platform: Platform, _folder: Path, content: RecordDict) -> RecordDict:
+    return platform.receive(AdapterDelivery.from_records(content)).to_records()
 
 
 def _train(platform: Platform, folder: Path, content: RecordDict) -> RecordDict:
@@ -81,7 +98,9 @@ def _answer(
     except FedInterestError as error:
         log.warning("%s refuses: %s", name or "platform", error)
         public = isinstance(error, _PUBLIC)
-        records = Refusal.of(error, platform=name, public=public).to_records()
+        records = Refusal.of(
+            error, platform=name, public=public, version=answered_in(message.content)
+        ).to_records()
     except Exception:
         # Flower would send the exception's text to the coordinator: it may hold private data.
         log.exception("%s failed", name or "platform")
@@ -90,6 +109,7 @@ def _answer(
             code=FedInterestError.exit_code,
             kind="InternalError",
             message="the reason is in the platform's own log",
+            version=answered_in(message.content),
         ).to_records()
     return Message(records, reply_to=message)
 

@@ -5,6 +5,7 @@
     ├── catalogue.json        public items
     ├── states.npy            (V, H, D) float32 text states by layer, not whitened
     ├── sequences.npz         training histories under pseudonyms
+    ├── delivered.safetensors the finished adapter (`clients.delivered`)
     ├── released/             its own updates, as they left (`clients.released`)
     ├── secrets/              the round's secret; those of earlier rounds are removed
     ├── policy.json           what the partner permits (optional)
@@ -25,6 +26,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.delivered import FILE as DELIVERED
+from clients.delivered import keep_delivered
 from clients.policy import Policy
 from clients.record import charge_of, policy_sha256, stated
 from clients.released import Released
@@ -41,7 +44,14 @@ from shared.model import InterestModel
 from shared.privacy.accountant import calibrate
 from shared.privacy.ledger import Ledger
 from shared.privacy.randomness import Randomness, StoredSecrets, UnsafeSeed
-from shared.protocol import TrainReply, TrainRequest, update_sha256
+from shared.protocol import (
+    AdapterDelivery,
+    AdapterReceipt,
+    TrainReply,
+    TrainRequest,
+    arrays_sha256,
+    update_sha256,
+)
 from shared.training import LocalPlan, local_round
 from shared.transparency.code import PLATFORM_CODE, code_sha256
 from shared.transparency.keys import SigningKey
@@ -148,6 +158,7 @@ class Platform:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         shutil.rmtree(folder / "released", ignore_errors=True)  # of another promise, another run
+        (folder / DELIVERED).unlink(missing_ok=True)
         with replacing(folder / "states.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, states)
         with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
@@ -334,7 +345,21 @@ class Platform:
                 "clip_norm": plan.clip_norm,
                 "sample_rate": plan.sample_rate,
             },
+            version=request.protocol_version,
         )
+
+    def receive(self, delivery: AdapterDelivery) -> AdapterReceipt:
+        """Keep a finished adapter, for recommendations.
+
+        Raises:
+            AdapterError: it does not fit the base model.
+            ProtocolError: its whitening is another encoder's.
+            StorageError: the disk refused.
+        """
+        InterestModel(self.record.model, self.states.shape[2]).load(delivery.adapter)
+        self.ground(Whitening.from_arrays(delivery.base))
+        keep_delivered(self.folder, delivery)
+        return AdapterReceipt(platform=self.name, adapter=arrays_sha256(delivery.adapter))
 
     def _plan(self, request: TrainRequest) -> LocalPlan:
         """The request's settings, held against what this platform calibrated its noise for."""

@@ -6,9 +6,11 @@
     TrainRequest     ---------------------->  policy, ledger, local training
                      <----------------------  TrainReply         the update and public constants
                                           or  Refusal            who, and why
+    AdapterDelivery  ---------------------->  what was learned, for the platform's own use
+                     <----------------------  AdapterReceipt     its hash
 
 Rules:
-1. What leaves a platform is exactly the fields of the three replies: no counts of users or
+1. What leaves a platform is exactly the fields of the four replies: no counts of users or
    events, no losses, no metrics.
 2. Parsing is strict: an unknown version, a missing or unknown field, another dtype, a non-finite
    constant is a ProtocolError, and nothing else is ever raised.
@@ -17,6 +19,10 @@ Rules:
    request, asked again, from a new one.
 4. A TrainReply carries the platform's signed statement of what it released
    (`shared.transparency`): that, too, is public constants and hashes only.
+5. Both sides speak this version and the one before it, so that they need not be updated in the
+   same hour.  The coordinator says in its query up to which version it speaks, a platform answers
+   in the highest that both do, and a run's requests are in the lowest that any of its platforms
+   speaks.  A reply is in the version of its request.
 """
 
 import hashlib
@@ -48,8 +54,10 @@ from shared.records import (
 from shared.transparency.envelope import STATEMENT, Envelope
 from shared.whitening import CatalogueMoments
 
-PROTOCOL_VERSION = 4  # 4: replies are signed
+PROTOCOL_VERSION = 5  # 4: replies are signed; 5: the finished adapter is delivered
+OLDEST_VERSION = 4
 CATALOGUE_QUERY = "query.catalogue"
+ADAPTER_QUERY = "query.adapter"
 TRAIN = "train"
 WIRE = np.float16  # of updates: far finer than the noise in them, at half the bytes
 MAX_STATEMENT_BYTES = 4096
@@ -86,16 +94,18 @@ def _settings_sha256(settings: dict[str, Scalar]) -> str:
     return digest.hexdigest()
 
 
-def _head(kind: str, **fields: Scalar | bytes | list[str]) -> ConfigRecord:
-    return ConfigRecord({"version": PROTOCOL_VERSION, "kind": kind, **fields})
+def _head(kind: str, version: int, **fields: Scalar | bytes | list[str]) -> ConfigRecord:
+    return ConfigRecord({"version": version, "kind": kind, **fields})
 
 
 def _read_head(records: RecordDict, kind: str, fields: set[str], parts: set[str]) -> ConfigRecord:
     """The head of a message of `kind`, once version, kind and keys are as they must be."""
     head = part(records, _HEAD, ConfigRecord)
     version = scalar(head, "version", int)
-    if version != PROTOCOL_VERSION:
-        raise protocol_error(f"protocol version {PROTOCOL_VERSION}", str(version), "message")
+    if not OLDEST_VERSION <= version <= PROTOCOL_VERSION:
+        raise protocol_error(
+            f"protocol version {OLDEST_VERSION} or {PROTOCOL_VERSION}", str(version), "message"
+        )
     if (found := scalar(head, "kind", str)) != kind:
         raise protocol_error(f"a {kind}", repr(found), "message")
     only(head, {"version", "kind", *fields}, "message head")
@@ -134,6 +144,27 @@ def kind_of(records: RecordDict) -> str:
     return kind if isinstance(kind, str) else ""
 
 
+def catalogue_query() -> RecordDict:
+    """The coordinator's question who is there; it says which versions it speaks.
+
+    Up to version 4 it was not read, so that anything may be in it.
+    """
+    return RecordDict(
+        {_HEAD: ConfigRecord({"kind": "catalogue-query", "version": PROTOCOL_VERSION})}
+    )
+
+
+def answered_in(records: RecordDict) -> int:
+    """The version to answer a message in: the highest that both speak; the oldest where the
+    message does not say.
+    """
+    head = records.get(_HEAD)
+    version = head.get("version") if isinstance(head, ConfigRecord) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        return OLDEST_VERSION
+    return max(OLDEST_VERSION, min(version, PROTOCOL_VERSION))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CatalogueReply:
     """Statistics of a platform's public catalogue: what the shared whitening is fitted on.
@@ -144,6 +175,7 @@ class CatalogueReply:
         mean: (D,) float64.
         covariance: (D, D) float64.
         key: the public key its statements are signed with, 64 hex digits.
+        version: the newest protocol version that both sides speak.
     """
 
     platform: str
@@ -151,6 +183,7 @@ class CatalogueReply:
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
     key: str
+    version: int = PROTOCOL_VERSION
 
     @property
     def moments(self) -> CatalogueMoments:
@@ -167,7 +200,11 @@ class CatalogueReply:
         return RecordDict(
             {
                 _HEAD: _head(
-                    "catalogue-reply", platform=self.platform, count=self.count, key=self.key
+                    "catalogue-reply",
+                    self.version,
+                    platform=self.platform,
+                    count=self.count,
+                    key=self.key,
                 ),
                 "statistics": to_array_record(arrays),
             }
@@ -199,6 +236,7 @@ class CatalogueReply:
             mean=mean.astype(np.float64),
             covariance=covariance.astype(np.float64),
             key=_hash(head, "key"),
+            version=scalar(head, "version", int),
         )
 
 
@@ -243,6 +281,7 @@ class TrainRequest:
         """As Flower records."""
         head = _head(
             "train-request",
+            self.protocol_version,
             round=self.round,
             base_sha256=self.base_sha256,
             adapter_names=list(self.adapter),
@@ -269,6 +308,7 @@ class TrainRequest:
             trained=words(head, "trained_names"),
             base=_floats(records, "base", words(head, "base_names")),
             settings=scalars(part(records, "settings", ConfigRecord), "settings"),
+            protocol_version=scalar(head, "version", int),
         )
         for name, value in (*request.adapter.items(), *request.base.items()):
             if not np.isfinite(value).all():
@@ -292,6 +332,7 @@ class TrainReply:
             computed from private data.
         envelope: the signed statement of this release; None travels as an empty one, which the
             coordinator leaves out.
+        version: of the request.
     """
 
     platform: str
@@ -300,12 +341,14 @@ class TrainReply:
     update: dict[str, NDArray[np.float32]]
     constants: dict[str, Scalar]
     envelope: Envelope | None = None
+    version: int = PROTOCOL_VERSION
 
     def to_records(self) -> RecordDict:
         """As Flower records."""
         signed = self.envelope
         head = _head(
             "train-reply",
+            self.version,
             platform=self.platform,
             round=self.round,
             request_digest=self.request_digest,
@@ -344,7 +387,81 @@ class TrainReply:
             update=_floats(records, "update", words(head, "update_names"), WIRE),
             constants=found,
             envelope=_envelope(head),
+            version=scalar(head, "version", int),
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdapterDelivery:
+    """What was learned, once a run is finished.  Since version 5.
+
+    Args:
+        round: the last one.
+        adapter: name -> float32 tensor, in order.
+        base: the whitening's float32 arrays.
+    """
+
+    round: int
+    adapter: dict[str, NDArray[np.float32]]
+    base: dict[str, NDArray[np.float32]]
+
+    def to_records(self) -> RecordDict:
+        """As Flower records."""
+        head = _head(
+            "adapter-delivery",
+            PROTOCOL_VERSION,
+            round=self.round,
+            adapter_names=list(self.adapter),
+            base_names=list(self.base),
+        )
+        return RecordDict(
+            {
+                _HEAD: head,
+                "adapter": to_array_record(self.adapter),
+                "base": to_array_record(self.base),
+            }
+        )
+
+    @classmethod
+    def from_records(cls, records: RecordDict) -> Self:
+        """Parse, or raise ProtocolError."""
+        fields = {"round", "adapter_names", "base_names"}
+        head = _read_head(records, "adapter-delivery", fields, {"adapter", "base"})
+        delivery = cls(
+            round=_round(head),
+            adapter=_floats(records, "adapter", words(head, "adapter_names")),
+            base=_floats(records, "base", words(head, "base_names")),
+        )
+        for name, value in (*delivery.adapter.items(), *delivery.base.items()):
+            if not np.isfinite(value).all():
+                raise protocol_error("finite tensors", "NaN or infinity", name)
+        return delivery
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterReceipt:
+    """A platform has the finished adapter.
+
+    Args:
+        platform: its name.
+        adapter: `arrays_sha256` of what it received: the coordinator's own number.
+    """
+
+    platform: str
+    adapter: str
+
+    def to_records(self) -> RecordDict:
+        """As Flower records."""
+        head = _head(
+            "adapter-receipt", PROTOCOL_VERSION, platform=self.platform, adapter=self.adapter
+        )
+        return RecordDict({_HEAD: head})
+
+    @classmethod
+    def from_records(cls, records: RecordDict) -> Self:
+        """Parse, or raise ProtocolError."""
+        head = _read_head(records, "adapter-receipt", {"platform", "adapter"}, set())
+        return cls(platform=scalar(head, "platform", str), adapter=_hash(head, "adapter"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,25 +473,39 @@ class Refusal:
         code: the error's exit code.
         kind: the error's class name.
         message: what may be said about it outside the platform.
+        version: of what is refused.
     """
 
     platform: str
     code: int
     kind: str
     message: str
+    version: int = PROTOCOL_VERSION
 
     @classmethod
-    def of(cls, error: FedInterestError, *, platform: str, public: bool) -> Self:
+    def of(
+        cls,
+        error: FedInterestError,
+        *,
+        platform: str,
+        public: bool,
+        version: int = PROTOCOL_VERSION,
+    ) -> Self:
         """`error` as a refusal; its text is told only if it is `public` (no paths, no counts)."""
         message = str(error) if public else "the reason is in the platform's own log"
         return cls(
-            platform=platform, code=error.exit_code, kind=type(error).__name__, message=message
+            platform=platform,
+            code=error.exit_code,
+            kind=type(error).__name__,
+            message=message,
+            version=version,
         )
 
     def to_records(self) -> RecordDict:
         """As Flower records."""
         head = _head(
             "refusal",
+            self.version,
             platform=self.platform,
             code=self.code,
             error=self.kind,
@@ -391,6 +522,7 @@ class Refusal:
             code=scalar(head, "code", int),
             kind=scalar(head, "error", str),
             message=scalar(head, "message", str),
+            version=scalar(head, "version", int),
         )
 
     def __str__(self) -> str:

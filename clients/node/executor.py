@@ -33,7 +33,7 @@ from shared.errors import (
     RunError,
 )
 from shared.files import write_json
-from shared.protocol import Refusal, TrainReply, kind_of
+from shared.protocol import Refusal, TrainReply, answered_in, kind_of
 
 POLL_S = 0.05
 _BEAT_S = 1.0
@@ -156,7 +156,7 @@ class Executor:
             with suppress(FedInterestError):  # a full disk must not cost the answer too
                 self._refusals.note(error, message=kind, run=asked.run_id)
             self._tell(refused=1)
-            content = self._refused(error)
+            content = self._refused(error, answered_in(asked.message.content))
             return Message(content, reply_to=asked.message)
 
     def _worked(
@@ -198,9 +198,10 @@ class Executor:
             self._tell(workers=1)
         return worker
 
-    def _refused(self, error: FedInterestError) -> RecordDict:
+    def _refused(self, error: FedInterestError, version: int) -> RecordDict:
         public = isinstance(error, _TOLD)
-        return Refusal.of(error, platform=self._name, public=public).to_records()
+        refusal = Refusal.of(error, platform=self._name, public=public, version=version)
+        return refusal.to_records()
 
     def _tell(self, **changes: float) -> None:
         for name, value in changes.items():

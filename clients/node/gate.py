@@ -10,7 +10,7 @@ And for training:
 6. All runs together, this one in full, stay within the total that is permitted.
 
 Out, before any of it leaves the machine:
-7. An answer is exactly one of the protocol's three, under this platform's name, and not too large.
+7. An answer is exactly one of the protocol's four, under this platform's name, and not too large.
 8. The anchor has gone on to what the ledger says.
 
 What a training request itself may ask for is `Policy.check`'s affair, on the platform.
@@ -33,8 +33,10 @@ from shared.errors import PolicyRefusal, ProtocolError
 from shared.files import write_json
 from shared.privacy.accountant import Charge
 from shared.protocol import (
+    ADAPTER_QUERY,
     CATALOGUE_QUERY,
     TRAIN,
+    AdapterReceipt,
     CatalogueReply,
     Refusal,
     TrainReply,
@@ -42,6 +44,11 @@ from shared.protocol import (
     kind_of,
 )
 from shared.records import size_in_bytes
+
+_REPLIES: dict[str, type[TrainReply | AdapterReceipt | CatalogueReply]] = {
+    "train-reply": TrainReply,
+    "adapter-receipt": AdapterReceipt,
+}
 
 
 def _local_now() -> datetime:
@@ -86,9 +93,9 @@ class Gate:
             )
         policy.check_bundle(task.bundle_sha256)
         kind = task.message.metadata.message_type
-        if task.agent or kind not in (TRAIN, CATALOGUE_QUERY):
+        if task.agent or kind not in (TRAIN, CATALOGUE_QUERY, ADAPTER_QUERY):
             raise ProtocolError(
-                expected=f"a message of type {TRAIN} or {CATALOGUE_QUERY}",
+                expected=f"a message of type {TRAIN}, {CATALOGUE_QUERY} or {ADAPTER_QUERY}",
                 got="a task for an AgentApp" if task.agent else repr(kind)[:100],
                 where="message",
             )
@@ -118,7 +125,7 @@ class Gate:
             refusal = Refusal.from_records(reply)
             self.anchor.follow(self.promises.folder, self.promises.records())
             return refusal
-        parse = TrainReply if kind == "train-reply" else CatalogueReply
+        parse = _REPLIES.get(kind, CatalogueReply)
         speaks_as = parse.from_records(reply).platform
         if speaks_as != name:
             raise ProtocolError(expected=f"an answer of {name}", got="another name", where="answer")

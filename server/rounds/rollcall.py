@@ -10,11 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from shared.errors import ProtocolError
-from shared.protocol import CATALOGUE_QUERY, CatalogueReply, Refusal, kind_of
+from shared.protocol import (
+    CATALOGUE_QUERY,
+    PROTOCOL_VERSION,
+    CatalogueReply,
+    Refusal,
+    catalogue_query,
+    kind_of,
+)
 from shared.records import size_in_bytes
 from shared.transparency.keys import PublicKey
 
@@ -43,6 +50,11 @@ class Roll:
     problems: dict[str, str] = field(default_factory=dict)
     heard: set[int] = field(default_factory=set)
     strangers: set[int] = field(default_factory=set)
+
+    @property
+    def version(self) -> int:
+        """The protocol version that all who are there speak."""
+        return min((one.version for one in self.replies.values()), default=PROTOCOL_VERSION)
 
     def key(self, platform: str) -> PublicKey:
         """The key of a platform that is there."""
@@ -131,7 +143,7 @@ def call_roll(
             roll.problems |= known.problems
             known = None
         if fresh := sorted(present - roll.heard):
-            content = RecordDict({"fedinterest": ConfigRecord({"kind": "catalogue-query"})})
+            content = catalogue_query()
             patience = min(max(timeout_s - (clock() - start), 1.0), _PATIENCE_S)
             messages = [Message(content, node, CATALOGUE_QUERY, ttl=patience) for node in fresh]
             answers = list(grid.send_and_receive(messages, timeout=patience))

@@ -26,6 +26,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from server.rounds import checkpoint as checkpoints
 from server.rounds.aggregation import Adapter, ServerOptimiser, State, mean_update
 from server.rounds.checkpoint import Checkpoint, Spending
+from server.rounds.delivery import deliver
 from server.rounds.log import Event, RoundLog, tell
 from server.rounds.record import Record, known_keys
 from server.rounds.rollcall import Roll, call_roll
@@ -178,6 +179,7 @@ class InterestStrategy(Strategy):
             trained=trained_in(names, server_round),
             base=self.state.base,
             settings=dict(config),  # type: ignore[arg-type]
+            protocol_version=self._version(server_round),
         )
         if self._round is None or self._round.request.digest != request.digest:
             limit = self.settings.server.max_update_norm
@@ -201,6 +203,13 @@ class InterestStrategy(Strategy):
             node = self.roll.nodes[name]
             messages.append(Message(records, node, TRAIN, ttl=timeout, group_id=str(server_round)))
         return messages
+
+    def _version(self, round_: int) -> int:
+        """Of a round's request: asked again, it must be the very same, whoever has come since."""
+        current = self._round
+        if current is not None and current.request.round == round_:
+            return current.request.protocol_version
+        return self.roll.version
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -252,6 +261,8 @@ class InterestStrategy(Strategy):
             self._finish(time.monotonic() - begun)
             result.arrays = arrays
             result.train_metrics_clientapp[round_] = metrics
+        if self.state.round:
+            deliver(grid, self.roll, self.state)
         self._tell("done", self.state.round, adapter=self.state.adapter)
         return result
 
