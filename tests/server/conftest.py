@@ -13,7 +13,17 @@ from flwr.clientapp import ClientApp
 from server.app import train
 from server.rounds.log import Event, RoundLog, listening
 from shared.adapters import adapter_sha256
-from shared.protocol import CONSTANTS, CatalogueReply, TrainReply, TrainRequest, update_sha256
+from shared.protocol import (
+    CONSTANTS,
+    PROTOCOL_VERSION,
+    AdapterDelivery,
+    AdapterReceipt,
+    CatalogueReply,
+    TrainReply,
+    TrainRequest,
+    arrays_sha256,
+    update_sha256,
+)
 from shared.transparency.envelope import STATEMENT, Envelope
 from shared.transparency.keys import SigningKey
 from shared.transparency.statement import Charge, PlatformRound
@@ -38,6 +48,9 @@ class ToyFederation:
     requests: list[tuple[str, TrainRequest]] = field(default_factory=list)
     broken_catalogues: set[str] = field(default_factory=set)
     key_seeds: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    delivered: dict[str, AdapterDelivery] = field(default_factory=dict)
+    receipts: dict[str, AdapterReceipt] = field(default_factory=dict)
 
     def key(self, name: str) -> SigningKey:
         return SigningKey.unsafe(self.key_seeds.get(name, 0), name)
@@ -78,8 +91,16 @@ class ToyFederation:
                 mean=points.mean(0),
                 covariance=covariance,
                 key=self.key(name).public.hex,
+                version=self.versions.get(name, PROTOCOL_VERSION),
             )
             return Message(reply.to_records(), reply_to=message)
+
+        @app.query("adapter")
+        def adapter(message: Message, context: Context) -> Message:
+            name, delivery = self._name(context), AdapterDelivery.from_records(message.content)
+            self.delivered[name] = delivery
+            receipt = AdapterReceipt(platform=name, adapter=arrays_sha256(delivery.adapter))
+            return Message(self.receipts.get(name, receipt).to_records(), reply_to=message)
 
         @app.train()
         def train_(message: Message, context: Context) -> Message:

@@ -16,11 +16,17 @@ from hypothesis.extra import numpy as hnp
 
 from shared.errors import BudgetExhausted, ProtocolError, SourceError
 from shared.protocol import (
+    OLDEST_VERSION,
+    PROTOCOL_VERSION,
+    AdapterDelivery,
+    AdapterReceipt,
     CatalogueReply,
     Refusal,
     TrainReply,
     TrainRequest,
+    answered_in,
     arrays_sha256,
+    catalogue_query,
     kind_of,
     update_sha256,
 )
@@ -262,10 +268,66 @@ def test_a_missing_field_is_named(kind: str) -> None:
 
 
 def test_another_version_is_refused() -> None:
-    records = a_request().to_records()
-    records["fedinterest"]["version"] = 1
-    with pytest.raises(ProtocolError, match=r"expected protocol version 4, got 1.*same version"):
-        TrainRequest.from_records(records)
+    for version in (OLDEST_VERSION - 1, PROTOCOL_VERSION + 1):
+        records = a_request().to_records()
+        records["fedinterest"]["version"] = version
+        expected = rf"expected protocol version 4 or 5, got {version}.*same version"
+        with pytest.raises(ProtocolError, match=expected):
+            TrainRequest.from_records(records)
+
+
+def test_both_versions_are_read_and_kept() -> None:
+    assert PROTOCOL_VERSION == OLDEST_VERSION + 1
+    for version in (OLDEST_VERSION, PROTOCOL_VERSION):
+        request = TrainRequest.from_records(
+            over_the_wire(a_request(protocol_version=version).to_records())
+        )
+        assert request.protocol_version == version
+        reply = TrainReply.from_records(over_the_wire(a_reply(version=version).to_records()))
+        assert reply.version == version
+    old, new = (a_request(protocol_version=version) for version in (4, 5))
+    assert old.digest != new.digest
+    # as version 4 wrote it, so that a platform of that version finds the same
+    assert a_request(
+        protocol_version=4, settings={}, adapter={"a": np.ones(1, np.float32)}
+    ).digest == ("9d5504a600c7a3af6b06aafd1e3306666b021fececccabae84ad582ec5529e8f")
+
+
+def test_the_version_of_an_answer() -> None:
+    def head(**fields: Any) -> RecordDict:
+        return RecordDict({"fedinterest": ConfigRecord(fields)})
+
+    assert answered_in(over_the_wire(catalogue_query())) == PROTOCOL_VERSION
+    assert answered_in(head(kind="catalogue-query")) == 4  # as version 4 asked
+    assert answered_in(head(version=4)) == 4
+    assert answered_in(head(version=9)) == PROTOCOL_VERSION  # it will speak ours
+    assert answered_in(head(version=1)) == 4
+    for junk in (RecordDict(), head(version="5"), head(version=True), head(version=5.0)):
+        assert answered_in(junk) == 4
+    assert answered_in(RecordDict({"fedinterest": MetricRecord({"version": 5})})) == 4
+
+
+def test_a_delivery_travels_and_is_checked() -> None:
+    sent = AdapterDelivery(
+        round=48,
+        adapter={"b": np.ones((2, 3), np.float32), "a": np.zeros(4, np.float32)},
+        base={"whitening": np.eye(2, dtype=np.float32)},
+    )
+    found = AdapterDelivery.from_records(over_the_wire(sent.to_records()))
+    assert found.round == 48
+    assert same_tensors(found.adapter, sent.adapter)
+    assert same_tensors(found.base, sent.base)
+    for change in (
+        {"round": 0},
+        {"adapter": {"a": np.full(2, np.nan, np.float32)}},
+        {"base": {"a": np.full(2, np.inf, np.float32)}},
+    ):
+        with pytest.raises(ProtocolError):
+            AdapterDelivery.from_records(dataclasses.replace(sent, **change).to_records())  # type: ignore[arg-type]
+    receipt = AdapterReceipt(platform="films", adapter=arrays_sha256(sent.adapter))
+    assert AdapterReceipt.from_records(over_the_wire(receipt.to_records())) == receipt
+    with pytest.raises(ProtocolError, match="64 hex"):
+        AdapterReceipt.from_records(dataclasses.replace(receipt, adapter="x").to_records())
 
 
 def test_what_a_message_may_not_be() -> None:
