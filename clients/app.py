@@ -18,6 +18,7 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.opened import OpenPlatforms
 from clients.platform import Platform
 from clients.policy import Policy
 from shared.errors import (
@@ -39,6 +40,7 @@ from shared.protocol import (
 
 app = ClientApp()
 log = logging.getLogger("fedinterest.client")
+_platforms = OpenPlatforms()
 
 _PUBLIC = (ProtocolError, PolicyRefusal, BudgetExhausted, AdapterError)
 
@@ -92,7 +94,7 @@ def _answer(
         folder = platform_folder(context)
         if isinstance(threads := context.node_config.get("threads"), int):
             torch.set_num_threads(threads)
-        platform = Platform.open(folder)
+        platform = _platforms.open(folder)
         name = platform.name
         records = work(platform, folder, message.content)
     except FedInterestError as error:

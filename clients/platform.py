@@ -223,8 +223,16 @@ class Platform:
         return self._moments
 
     def ground(self, whitening: Whitening) -> Ground:
-        """The public side of training and scoring."""
-        return Ground.of(self.states, whitening)
+        """The public side of training and scoring; the last one is remembered."""
+        key = whitening.sha256
+        if key not in self._grounds:
+            self._grounds.clear()
+            self._grounds[key] = Ground.of(self.states, whitening)
+        return self._grounds[key]
+
+    @cached_property
+    def _grounds(self) -> dict[str, Ground]:
+        return {}
 
     @property
     def released(self) -> Released:
@@ -430,6 +438,11 @@ class Platform:
         The public side is in it: two answers on other item vectors under one noise would show
         their difference bare, just as two answers on other events.
         """
+        return hashlib.sha256(f"{self._data_sha256} {adapter_sha256(start)}".encode()).hexdigest()
+
+    @cached_property
+    def _data_sha256(self) -> str:
+        """Of the record and of the arrays in memory: what was read is what is hashed."""
         sequences = self.sequences
         digest = hashlib.sha256()
         for content in (
@@ -438,7 +451,6 @@ class Platform:
             sequences.items.tobytes(),
             sequences.offsets.tobytes(),
             self.states.tobytes(),
-            adapter_sha256(start).encode(),
         ):
             digest.update(len(content).to_bytes(8, "little"))
             digest.update(content)

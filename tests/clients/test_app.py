@@ -64,7 +64,7 @@ class FakePlatform:
 
 
 class Opener:
-    """In the place of the Platform class: remembers what it was asked to open."""
+    """In the place of the open platforms: remembers what it was asked to open."""
 
     def __init__(self) -> None:
         self.opened: list[Path] = []
@@ -78,7 +78,7 @@ class Opener:
 @pytest.fixture
 def opener(monkeypatch: pytest.MonkeyPatch) -> Opener:
     made = Opener()
-    monkeypatch.setattr(client_module, "Platform", made)
+    monkeypatch.setattr(client_module, "_platforms", made)
     TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
     return made
 

@@ -554,3 +554,25 @@ def test_garbage_is_a_ledger_error(
     path.with_name("shop.jsonl.head").write_bytes(garbage)
     with pytest.raises(LedgerError):
         opened(path)
+
+
+@given(st.integers(1, 10**6))
+def test_rounder_numbers_of_steps(steps: int) -> None:
+    """Never fewer, at most a quarter more, and few of them: eight between two powers of two."""
+    from shared.privacy.ledger import _rounded_up
+
+    rounder = _rounded_up(Charge(0.5, 1.0, steps)).steps
+    assert steps <= rounder <= max(steps * 1.25, steps)
+    assert rounder % (1 << max(0, steps.bit_length() - 3)) == 0
+
+
+def test_the_last_step_of_a_promise_is_affordable_and_no_more(tmp_path: Path) -> None:
+    """43 steps: rounded up they would be 48, which the promise does not cover."""
+    delta = 1e-5
+    budget = epsilon([Charge(0.5, 3.0, 43)], delta)
+    with Ledger.open(tmp_path / "l.jsonl", platform="films", epsilon=budget, delta=delta) as ledger:
+        for round_ in range(43):
+            ledger.charge(round_, 0, f"{round_:064x}", 0.5, 3.0)
+        with pytest.raises(BudgetExhausted):
+            ledger.charge(43, 0, f"{43:064x}", 0.5, 3.0)
+        assert ledger.epsilon() == budget
