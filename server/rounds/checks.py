@@ -19,6 +19,8 @@ from shared.protocol import CONSTANTS, TrainReply, TrainRequest, update_sha256
 from shared.transparency.keys import PublicKey
 from shared.transparency.statement import PlatformRound, parse_statement
 
+_ASKED = ("steps", "sample_rate", "clip_norm", "private")
+
 
 def check_update(
     reply: TrainReply, *, request: TrainRequest, platform: str, max_update_norm: float
@@ -77,21 +79,17 @@ def check_statement(
         raise _rejected(error.expected, error.got, "statement") from error
     if not isinstance(found, PlatformRound):
         raise _rejected("a platform's statement", "another", "statement")
-    said: dict[str, object] = {
-        "platform": reply.platform,
-        "round": reply.round,
-        "request": reply.request_digest,
-        "adapter_in": adapter_in,
-        "base": base,
-        "update": update_sha256(reply.update),
-        **{name: reply.constants[name] for name in CONSTANTS},
-        **{
-            name: request.settings[name]
-            for name in ("steps", "sample_rate", "clip_norm", "private")
-            if name in request.settings
-        },
-    }
-    for name, value in said.items():
+    said: list[tuple[str, object]] = [
+        ("platform", reply.platform),
+        ("round", reply.round),
+        ("request", reply.request_digest),
+        ("adapter_in", adapter_in),
+        ("base", base),
+        ("update", update_sha256(reply.update)),
+        *((name, reply.constants[name]) for name in CONSTANTS),
+        *((name, request.settings[name]) for name in _ASKED if name in request.settings),
+    ]
+    for name, value in said:
         if getattr(found, name) != value:
             raise _rejected(f"a statement of this update's {name}", "another", "statement")
     return found

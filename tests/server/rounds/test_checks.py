@@ -15,7 +15,7 @@ REQUEST = TrainRequest(
     adapter={"b": np.zeros((2, 2), np.float32), "a": np.zeros(3, np.float32)},
     trained=["b", "a"],
     base={},
-    settings={"steps": 1},
+    settings={"steps": 1, "sample_rate": 0.5, "clip_norm": 2.0},
 )
 
 
@@ -146,3 +146,11 @@ def test_more_steps_than_were_asked_for_are_rejected() -> None:
     envelope = Envelope.signed(STATEMENT, release(steps=2).to_payload(), KEY)
     with pytest.raises(UpdateRejected, match="steps"):
         check_signed(envelope, {**CONSTANTS, "steps": 2})
+
+
+@pytest.mark.parametrize("name", list(CONSTANTS))
+def test_constants_are_those_of_the_statement_even_where_they_were_asked_for(name: str) -> None:
+    """What was asked for does not hide what the reply itself claims."""
+    signed = Envelope.signed(STATEMENT, release().to_payload(), KEY)
+    with pytest.raises(UpdateRejected, match=f"a statement of this update's {name}"):
+        check_signed(signed, {**CONSTANTS, name: CONSTANTS[name] * 2})
