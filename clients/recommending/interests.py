@@ -54,6 +54,7 @@ def top_interests(
     words: CatalogueWords,
     *,
     most: int = 5,
+    are_unit: bool = False,
 ) -> list[Interest]:
     """The interests behind a history, the heaviest first; none for an empty history.
 
@@ -66,6 +67,7 @@ def top_interests(
         vectors: (V, D) whitened item vectors.
         words: of the same catalogue.
         most: interests returned at most.
+        are_unit: every vector is of length 1, or 0: saves a copy of them all.
 
     Raises:
         DataError: shapes do not fit, a weight is negative or not finite, all weights are 0, a row
@@ -76,7 +78,7 @@ def top_interests(
     if not len(counted):
         return []
     shares = weights.astype(np.float64) / float(weights.sum(dtype=np.float64))
-    unit = _unit(vectors)
+    unit = vectors if are_unit else _unit(vectors)
     grouped: dict[str, list[int]] = {}
     for group in _groups(history[counted], unit, words):
         events = [int(counted[place]) for place in group]

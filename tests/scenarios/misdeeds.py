@@ -1,7 +1,7 @@
 """What a partner does who has rewritten its client: one misdeed a round.
 
-Appended to a copy of `clients/platform.py` by `test_hostile_partners`: a partner's code is its own, and no
-check that runs on its machine protects anybody else.
+Appended to a copy of `clients/platform.py` by `test_hostile_partners`: a partner's code is its own,
+and no check that runs on its machine protects anybody else.
 """
 # ruff: noqa: F821  names of the module that this is appended to
 

@@ -188,7 +188,7 @@ def _program(words: str, process: Path) -> str:
     if "nginx: worker" in words:  # it says nothing of its configuration: its parent does
         parent = Path("/proc") / (process / "stat").read_text().rsplit(")", 1)[1].split()[1]
         return _program((parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(), parent)
-    kinds = ("nginx", "superlink", "supernode", "executor", "conductor", "worker", "cli")
+    kinds = ("nginx", "supernode", "superlink", "executor", "conductor", "worker", "cli")
     whose = re.search(r"\b(coordinator|bazaar|tempo|herald)\b", where)
     kind = next((kind for kind in kinds if kind in words), "other")
     return f"{whose[1] if whose else 'nobody'} {kind}"

@@ -1,8 +1,8 @@
 """One partner of three misbehaves in every round, through a real gateway and a real SuperLink.
 
-What the others learn is what it would have been without it.  What is refused before a message reaches
-the coordinator (strangers, revoked and expired certificates, another's identity, garbage, slow and
-oversized bodies) is in tests/server/membership/test_gateway.py, with a real nginx.
+What the others learn is what it would have been without it.  What is refused before a message
+reaches the coordinator (strangers, revoked and expired certificates, another's identity, garbage,
+slow and oversized bodies) is in tests/server/membership/test_gateway.py, with a real nginx.
 """
 
 import json

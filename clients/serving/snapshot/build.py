@@ -1,0 +1,150 @@
+"""Makes a snapshot: the one part of serving that needs torch.
+
+The platform's folder and the adapter it was given become arrays that can be read without either.
+Nothing is read from the log and no text is encoded: a new adapter costs a matrix product.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.delivered import read_delivered
+from clients.platform import Platform
+from clients.recommending.head import LocalHead
+from clients.recommending.mixing import tuned
+from clients.recommending.scorer import InterestScorer
+from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta, Snapshot, file_sha256
+from shared.adapters import Adapter, adapter_sha256, initial_adapter
+from shared.errors import StorageError
+from shared.files import storage_error, write_json
+from shared.whitening import Whitening, fit_whitening
+
+Progress = Callable[[str, int, int], None]
+_AT_ONCE = 1024
+
+
+def newest(
+    platform: Platform, folder: Path, *, own_weight: float, progress: Progress | None = None
+) -> Snapshot:
+    """The snapshot of what the platform has now: the one in `folder` that is of it, or a new one.
+
+    Older ones are removed once the new one is whole; who has one of them mapped keeps it.
+
+    Args:
+        folder: of snapshots; each lies in a folder named by its id.
+        own_weight: `PublicSettings.own_weight` of the platform.
+        progress: called with (what, done, total).
+
+    Raises:
+        RunError, AdapterError: what lies in the platform's folder is damaged.
+        StorageError: the disk refused.
+    """
+    adapter, whitening, round_ = _model(platform, own_weight)
+    made_from = _id(platform, adapter, whitening)
+    place = folder / made_from
+    if not (place / META).is_file():
+        _write(place, platform, adapter, whitening, Progressing(progress), made_from, round_)
+    found = Snapshot.open(place)
+    for other in folder.iterdir():
+        if other.is_dir() and other != place:
+            shutil.rmtree(other, ignore_errors=True)
+    return found
+
+
+class Progressing:
+    """A progress that may be nobody's."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+        if self._progress is not None:
+            self._progress(what, done, total)
+
+
+def _model(platform: Platform, own_weight: float) -> tuple[Adapter, Whitening, int]:
+    """The platform's own model: as delivered with its own part, or the frozen one before that."""
+    delivered = read_delivered(platform.folder)
+    if delivered is None:
+        width = platform.states.shape[2]
+        whitening = fit_whitening([platform.moments()])
+        return initial_adapter(platform.record.model, width), whitening, 0
+    adapter = platform.own_adapter(delivered.adapter, delivered.round, own_weight)
+    return adapter, Whitening.from_arrays(delivered.base), delivered.round
+
+
+def _id(platform: Platform, adapter: Adapter, whitening: Whitening) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {adapter_sha256(adapter)} {whitening.sha256}".encode())
+    for name in ("platform.json", "catalogue.json", "states.npy", "sequences.npz"):
+        digest.update(file_sha256(platform.folder / name).encode())
+    held_out = platform.folder / "heldout.npz"
+    digest.update(file_sha256(held_out).encode() if held_out.is_file() else b"-")
+    return digest.hexdigest()[:32]
+
+
+def _write(
+    place: Path,
+    platform: Platform,
+    adapter: Adapter,
+    whitening: Whitening,
+    progress: Progressing,
+    made_from: str,
+    round_: int,
+) -> None:
+    model = platform.record.model
+    progress("adapting the items")
+    scorer = InterestScorer.of(model, adapter, platform.ground(whitening))
+    sequences = platform.sequences
+    head = LocalHead.fit(sequences, len(platform.catalogue), decay=model.decay)
+    progress("weighing the local head")
+    head = tuned(head, scorer, sequences, history_length=model.history_length)
+    users = np.zeros((len(sequences), scorer.items.shape[1]), np.float16)
+    for start in range(0, len(sequences), _AT_ONCE):
+        stop = min(start + _AT_ONCE, len(sequences))
+        progress("reading the users", stop, len(sequences))
+        histories = [sequences[number] for number in range(start, stop)]
+        users[start:stop] = scorer.interests(histories).numpy()
+    arrays: dict[str, NDArray[np.generic]] = {
+        "items": scorer.items.numpy(),
+        "vectors": scorer.ground.vectors.numpy(),
+        "popularity": head.popularity,
+        "users": users,
+        "together.data": head.similarity.data,
+        "together.indices": head.similarity.indices,
+        "together.indptr": head.similarity.indptr,
+    }
+    try:
+        # Made beside its place and renamed: a snapshot is whole or not there.
+        making = place.with_name(f".making-{place.name}")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True, mode=0o700)
+        for name, array in arrays.items():
+            np.save(making / f"{name}.npy", np.ascontiguousarray(array))
+        for name in ("catalogue.json", "sequences.npz"):
+            shutil.copyfile(platform.folder / name, making / name)
+        meta = Meta(
+            id=made_from,
+            platform=platform.name,
+            round=round_,
+            decay=model.decay,
+            history_length=model.history_length,
+            knn=head.mixing.knn,
+            popularity=head.mixing.popularity,
+            files={name: file_sha256(making / name) for name in FILES},
+        )
+        for name in FILES:
+            with open(making / name, "rb") as file:
+                os.fsync(file.fileno())
+        write_json(making / META, {"format": FORMAT, **asdict(meta)})
+        shutil.rmtree(place, ignore_errors=True)
+        making.replace(place)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, place) from error

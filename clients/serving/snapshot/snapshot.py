@@ -1,0 +1,187 @@
+"""A snapshot, opened: what the platform's newest model makes of its catalogue and its users.
+
+    DIR/
+    ├── snapshot.json      what it was made from, and the SHA-256 of every other file; written last
+    ├── items.npy          (V, D) float32 adapted items, of unit length (or zero)
+    ├── vectors.npy        (V, D) float32 whitened items as the frozen model has them
+    ├── popularity.npy     (V,) float32 log-popularity
+    ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
+    ├── users.npy          (U, D) float16 interest vectors of the users known at the time
+    └── catalogue.json  sequences.npz     the platform's own, as they were then
+
+Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed.
+Nothing here imports torch.
+
+Shapes: `V` items, `D` width, `U` users, `L` events of a history.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalogue import Catalogue
+from shared.errors import RunError
+from shared.events import Sequences
+
+META = "snapshot.json"
+FORMAT = 1
+ARRAYS = (
+    *("items", "vectors", "popularity", "users"),
+    *(f"together.{part}" for part in ("data", "indices", "indptr")),
+)
+FILES = (*(f"{name}.npy" for name in ARRAYS), "catalogue.json", "sequences.npz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """`snapshot.json`.
+
+    Args:
+        id: hex, over everything that it was made from.
+        platform: the platform's name.
+        round: of the adapter; 0 is the frozen model.
+        decay: weight of an event relative to the one after it.
+        history_length: most recent events the model reads.
+        knn, popularity: the head's mixing weights.
+        files: name -> SHA-256.
+    """
+
+    id: str
+    platform: str
+    round: int
+    decay: float
+    history_length: int
+    knn: float
+    popularity: float
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """See the module.
+
+    Args:
+        folder: where it lies.
+        meta: what it was made from.
+    """
+
+    folder: Path
+    meta: Meta
+
+    @classmethod
+    def open(cls, folder: Path, *, thorough: bool = False) -> "Snapshot":
+        """Open the snapshot in `folder`.
+
+        Args:
+            thorough: also hold every file against its hash.
+
+        Raises:
+            RunError: there is none, it is of another version, or it is damaged.
+        """
+        try:
+            values: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+            if values.pop("format") != FORMAT:
+                raise ValueError("format")
+            meta = Meta(**values)
+            if set(meta.files) != set(FILES):
+                raise ValueError("files")
+            for name, expected in meta.files.items():
+                path = folder / name
+                if not path.is_file() or (thorough and file_sha256(path) != expected):
+                    raise ValueError(name)
+            found = cls(folder, meta)
+            found._check()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                expected="a whole snapshot",
+                got=f"{type(error).__name__}: {error}" if isinstance(error, ValueError) else "none",
+                where=str(folder),
+                remedy="Remove the folder: `fedinterest-client serve` makes it again.",
+            ) from error
+        return found
+
+    def _check(self) -> None:
+        items, users = len(self.items), len(self.users)
+        fits = (
+            self.items.ndim == 2
+            and self.items.shape == self.vectors.shape
+            and self.popularity.shape == (items,)
+            and self.together[2].shape == (items + 1,)
+            and len(self.catalogue) == items
+            and len(self.sequences) == users
+            and self.users.shape[1:] == self.items.shape[1:]
+        )
+        if not fits:
+            raise ValueError("shapes")
+
+    def _array(self, name: str) -> NDArray[Any]:
+        found: NDArray[Any] = np.load(
+            self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False
+        )
+        return found
+
+    @cached_property
+    def items(self) -> NDArray[np.float32]:
+        """(V, D) adapted items."""
+        return self._array("items")
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """(V, D) frozen items."""
+        return self._array("vectors")
+
+    @cached_property
+    def popularity(self) -> NDArray[np.float32]:
+        """(V,) log-popularity."""
+        return self._array("popularity")
+
+    @cached_property
+    def users(self) -> NDArray[np.float16]:
+        """(U, D) interest vectors."""
+        return self._array("users")
+
+    @cached_property
+    def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+        """Co-occurrence as CSR: data, indices, indptr."""
+        data, indices, indptr = (
+            self._array(f"together.{part}") for part in ("data", "indices", "indptr")
+        )
+        return data, indices, indptr
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The items, for people."""
+        found = json.loads((self.folder / "catalogue.json").read_text(encoding="utf-8"))
+        return Catalogue(
+            ids=tuple(found["ids"]),
+            texts=tuple(found["texts"]),
+            titles=tuple(found["titles"]),
+            categories=tuple(tuple(path) for path in found["categories"]),
+        )
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The users' histories as the platform's log had them, under pseudonyms."""
+        with np.load(self.folder / "sequences.npz", allow_pickle=False) as found:
+            return Sequences(
+                users=tuple(found["users"].tolist()),
+                items=found["items"],
+                offsets=found["offsets"],
+            )
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """Pseudonym -> number in `sequences`."""
+        return {user: number for number, user in enumerate(self.sequences.users)}
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
