@@ -37,6 +37,12 @@ Examples:
   fedinterest-client check shop --enrolment shop.enrolment.json
   fedinterest-client up shop
 """
+SERVE_EXAMPLES = """\b
+Examples:
+  fedinterest-client serve shop
+  fedinterest-client serve runs/demo/platforms/arcade
+  curl -s localhost:9471/v1/recommend --json '{"user_id": "u-17", "k": 5}'
+"""
 FORGET_EXAMPLE = """\b
 Example:
   fedinterest-client forget customer-17 --dir shop
@@ -294,6 +300,77 @@ def stop_command(folder: Folder = HERE, as_json: AsJson = False) -> None:
             else "Nothing was running.",
             as_json,
         )
+
+    guarded(work)
+
+
+@app.command("serve", epilog=SERVE_EXAMPLES)
+def serve_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[DIR]", help="The partner's folder, or RUN/platforms/NAME [default: .]."
+        ),
+    ] = HERE,
+    address: Annotated[
+        str | None, typer.Option(help='Of gRPC, "host:port" [default: client.toml\'s].')
+    ] = None,
+    json_address: Annotated[
+        str | None, typer.Option(help='Of the JSON gateway, "host:port".')
+    ] = None,
+) -> None:
+    """Answer this platform's own programs: recommendations, interests, audiences.
+
+    Nothing of it is sent to the coordinator.  Needs pip install 'fedinterest[serving]'.
+    """
+
+    def work() -> None:
+        try:
+            import grpc  # noqa: F401
+            import grpc_health  # noqa: F401
+            import grpc_reflection  # noqa: F401
+        except ImportError as error:
+            from shared.errors import ConfigError
+
+            raise ConfigError(
+                expected="the packages of the extra `serving`",
+                got=f"no {error.name}",
+                where="fedinterest-client serve",
+                remedy="pip install 'fedinterest[serving]'",
+            ) from error
+        from clients.serving.answering import Engine
+        from clients.serving.live.store import Live
+        from clients.serving.service.serve import Places, serve
+        from clients.serving.start import Served
+
+        served = Served.at(folder)
+        changes = {"address": address, "json_address": json_address}
+        settings = served.settings.replace(
+            **{name: value for name, value in changes.items() if value is not None}
+        )
+        engine = Engine(
+            served.newest,
+            Live(served.serving / "live.db"),
+            served.secret,
+            blocked_items=settings.blocked_items,
+            blocked_categories=settings.blocked_categories,
+            forget=None if served.home is None else served.forget,
+        )
+
+        def started(places: Places) -> None:
+            told = engine.status()
+            print(
+                f"{told.platform}, {'frozen model' if not told.round else f'round {told.round}'}: "
+                f"{told.items:,} items, {told.users:,} users\n"
+                f"gRPC http://{places.grpc}\n"
+                + (f"JSON http://{places.json}/v1/status\n" if places.json else "")
+                + f"metrics http://127.0.0.1:{places.operations}/metrics",
+                flush=True,
+            )
+
+        code = serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)
+        if code:
+            raise typer.Exit(code)
 
     guarded(work)
 

@@ -10,6 +10,7 @@
     ├── ledger/  record/      what was spent, and the signed statements of what was released
     ├── receipts/             signed receipts of users who were forgotten
     ├── sidecar/              nginx's configuration
+    ├── serving/              snapshots of the model, and posted events, for `serve`
     └── state/  log/          process numbers, refusals, pause; output of the programs
 
 Nothing in it is ever sent, but for what `clients.app` answers and `request.json`.
@@ -23,6 +24,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from clients.policy import Policy
+from clients.serving.service.settings import ServingSettings
 from shared.config.base import Settings
 from shared.config.federation import PlatformSettings, read_toml
 from shared.config.sources import Cleaning, EventSource, ItemSource
@@ -110,6 +112,7 @@ class ClientSettings(Settings):
     training: LocalTraining = LocalTraining()
     operations: Operations = Operations()
     ledger: LedgerPlace = LedgerPlace()
+    serving: ServingSettings = ServingSettings()
     unsafe: Unsafe = Unsafe()
 
     @model_validator(mode="after")

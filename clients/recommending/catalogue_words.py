@@ -34,6 +34,10 @@ class CatalogueWords:
         self._category_count = Counter(name for path in self._paths for name in set(path))
         self._categorised = sum(1 for path in self._paths if path)
 
+    def warm(self) -> None:
+        """Count title phrases now, and not at the first question."""
+        _ = self._phrase_count
+
     def categories(self, row: int) -> tuple[str, ...]:
         """The distinct category names of an item, outermost first."""
         return tuple(dict.fromkeys(self._paths[row]))

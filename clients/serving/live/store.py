@@ -1,8 +1,8 @@
 """What happens between two snapshots, in one SQLite file: events, and what users allow.
 
 Guarantees: what `post`, `allow` and `erase` have returned for is on disk, through a kill of the
-process and a loss of power (write-ahead log, synchronous=FULL).  Users are pseudonyms here; no raw id
-is ever stored.  One process writes, any number reads.
+process and a loss of power (write-ahead log, synchronous=FULL).  Users are pseudonyms here; no raw
+id is ever stored.  One process writes, any number reads.
 """
 
 import os

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ServingStub:
-    """Missing associated documentation comment in .proto file."""
+    """One platform's answers.  Safe to call from many connections at once.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -117,7 +118,8 @@ class ServingStub:
 
 
 class ServingServicer:
-    """Missing associated documentation comment in .proto file."""
+    """One platform's answers.  Safe to call from many connections at once.
+    """
 
     def Recommend(self, request, context):
         """The items a user would like next, best first.
@@ -322,7 +324,8 @@ def add_ServingServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Serving:
-    """Missing associated documentation comment in .proto file."""
+    """One platform's answers.  Safe to call from many connections at once.
+    """
 
     @staticmethod
     def Recommend(request,

@@ -1,0 +1,416 @@
+"""The answers of one platform, from its newest snapshot and what has happened since.
+
+A request works on one snapshot from beginning to end: `reload` puts another in its place, and
+requests in flight finish on theirs.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.recommending.catalogue_words import CatalogueWords
+from clients.recommending.explain import explain
+from clients.recommending.interests import Interest as Group
+from clients.recommending.interests import top_interests
+from clients.serving import answers as a
+from clients.serving import scores
+from clients.serving.filters import Shelf
+from clients.serving.live.store import Live, LiveEvent
+from clients.serving.live.trends import compared
+from clients.serving.people import People, rows_of
+from clients.serving.snapshot.snapshot import Snapshot
+from shared.errors import ConfigError, ConsentError, RunError, UnknownError
+
+_CANDIDATES = 5  # times k, among which diversity chooses
+_MOST_CANDIDATES = 500
+_WEEK_S = 7 * 86_400.0
+
+Renew = Callable[[], Snapshot]
+Forget = Callable[[str], a.Forgotten]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A snapshot and what is worked out of it once."""
+
+    snapshot: Snapshot
+    shelf: Shelf
+    at: float
+
+    @cached_property
+    def words(self) -> CatalogueWords:
+        """Names for groups of items."""
+        return CatalogueWords(self.snapshot.catalogue)
+
+    def item(self, row: int) -> a.Item:
+        """An item for people."""
+        catalogue = self.snapshot.catalogue
+        return a.Item(
+            item_id=catalogue.ids[row],
+            title=catalogue.titles[row],
+            category=catalogue.categories[row],
+        )
+
+
+class Engine:
+    """See `clients.serving.engine.Answers`.
+
+    Args:
+        renew: makes or finds the newest snapshot; it may take seconds.
+        live: posted events and consent.
+        secret: of the platform's pseudonyms.
+        blocked_items, blocked_categories: never shown.
+        forget: removes a user from what is trained on and signs a receipt; None where there is no
+            partner's folder to do it in.
+    """
+
+    def __init__(
+        self,
+        renew: Renew,
+        live: Live,
+        secret: bytes,
+        *,
+        blocked_items: tuple[str, ...] = (),
+        blocked_categories: tuple[str, ...] = (),
+        forget: Forget | None = None,
+    ) -> None:
+        self._renew, self._live, self._forget = renew, live, forget
+        self._people = People(live, secret)
+        self._blocked = (blocked_items, blocked_categories)
+        self._now = self._load(renew())
+
+    def _load(self, snapshot: Snapshot) -> Loaded:
+        loaded = Loaded(snapshot, Shelf(snapshot, *self._blocked), time.time())
+        # Read now what the first request would otherwise wait for.
+        _ = (loaded.shelf.open, loaded.shelf.by_category, snapshot.number_of)
+        loaded.words.warm()
+        return loaded
+
+    def recommend(
+        self,
+        who: a.Who,
+        *,
+        k: int = 10,
+        filters: a.Filters = a.NO_FILTERS,
+        diversity: float = 0.0,
+        mode: a.Mode = a.Mode.SCORE,
+    ) -> a.Recommended:
+        """The best items for a history."""
+        _within("k", k, 1, 1000)
+        _within("diversity", diversity, 0, 1)
+        now = self._now
+        known, read = self._read(now, who)
+        found = scores.score(now.snapshot, read)
+        allowed = now.shelf.allowed(filters, known)
+        total = found.total
+        if mode is a.Mode.INTEREST_CONTENT:
+            total = self._by_interest(now, read)
+        wide = k if diversity == 0 else min(max(k, _MOST_CANDIDATES), _CANDIDATES * k)
+        rows = scores.best(total, wide, allowed)
+        if diversity > 0:
+            rows = scores.diverse(rows, total[rows], now.snapshot.items[rows], k, diversity)
+        shown = total[rows]
+        if mode is a.Mode.INTEREST_CONTENT and len(rows):
+            powers = np.exp(shown - shown.max())
+            shown = powers / powers.sum()
+        return a.Recommended(
+            items=tuple(
+                a.Recommendation(item=now.item(row), score=float(value), parts=_parts(found, row))
+                for row, value in zip(rows.tolist(), shown, strict=True)
+            ),
+            events=len(read),
+            snapshot=now.snapshot.meta.id,
+        )
+
+    def similar_items(
+        self, item_id: str, *, k: int = 10, filters: a.Filters = a.NO_FILTERS
+    ) -> a.Similar:
+        """The items closest to one."""
+        _within("k", k, 1, 1000)
+        now = self._now
+        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        cosines = now.snapshot.items @ now.snapshot.items[row]
+        allowed = now.shelf.allowed(filters, np.array([row]))
+        return a.Similar(
+            items=tuple(
+                a.ScoredItem(item=now.item(found), score=float(cosines[found]))
+                for found in scores.best(cosines, k, allowed).tolist()
+            ),
+            snapshot=now.snapshot.meta.id,
+        )
+
+    def interests(self, who: a.Who, *, most: int = 5) -> a.Profile:
+        """A history's interests, in words."""
+        _within("most", most, 1, 20)
+        now = self._now
+        _, read = self._read(now, who)
+        return a.Profile(
+            interests=tuple(
+                a.Interest(
+                    label=group.label,
+                    weight=group.weight,
+                    titles=group.items,
+                    events=tuple(now.item(int(read[place])) for place in group.events),
+                )
+                for group in self._groups(now, read, most)
+            ),
+            read=tuple(now.item(row) for row in read.tolist()),
+            snapshot=now.snapshot.meta.id,
+        )
+
+    def explain(self, who: a.Who, item_id: str) -> a.Explained:
+        """What carried an item: what its score loses when an event is left out."""
+        now = self._now
+        _, read = self._read(now, who)
+        if not len(read):
+            raise UnknownError(expected="a history of at least one event", got="none", where="who")
+        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        found = scores.score(now.snapshot, read)
+
+        def totals(histories: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+            return np.array(
+                [scores.score(now.snapshot, history).total[row] for history in histories]
+            )
+
+        why = explain(read, row, totals, self._groups(now, read, 5))
+        return a.Explained(
+            item=now.item(row),
+            score=float(found.total[row]),
+            parts=_parts(found, row),
+            events=tuple((now.item(int(read[place])), share) for place, share in why.events),
+            interests=why.interests,
+            snapshot=now.snapshot.meta.id,
+        )
+
+    def audience(
+        self, *, interest: str | None, item_id: str | None, size: int
+    ) -> Iterator[a.Member]:
+        """The users closest to an item or to an interest that the catalogue has a name for."""
+        _within("size", size, 1, 1_000_000)
+        if (interest is None) == (item_id is None):
+            raise ConfigError(
+                expected="an interest or an item", got="neither or both", where="about"
+            )
+        now = self._now
+        if item_id is not None:
+            wanted = now.snapshot.items[rows_of(now.snapshot, (item_id,))[0]]
+        else:
+            rows = self._named(now, interest or "")
+            mean = now.snapshot.items[rows].mean(axis=0)
+            wanted = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        return self._closest(now, wanted, size, self._live.opted_out(), None)
+
+    def similar_users(self, user_id: str, *, k: int = 10) -> list[a.Member]:
+        """Users with like interests, among those who opted in."""
+        _within("k", k, 1, 1000)
+        now, name = self._now, self._people.permitted(user_id)
+        opted_in = self._live.opted_in()
+        if name not in opted_in:
+            raise ConsentError(
+                expected="a user who has opted in", got="one who has not", where="user_id"
+            )
+        _, read = self._read(now, a.Who(user_id=user_id))
+        wanted = scores.interest(now.snapshot, read)
+        return list(self._closest(now, wanted, k, frozenset({name}), opted_in))
+
+    def trends(self, *, window_s: float, until: float, k: int = 10) -> a.Trends:
+        """What rose and fell among posted events, by the innermost category of their items."""
+        window = window_s or _WEEK_S
+        if not 1 <= window <= 3650 * 86_400:
+            raise ConfigError(expected="1 second to 10 years", got=f"{window:g}", where="window_s")
+        _within("k", k, 1, 100)
+        end = until or np.nextafter(self._live.newest() or time.time(), np.inf)
+        now = self._now
+        halves = []
+        for start in (end - window, end - 2 * window):
+            counts: Counter[str] = Counter()
+            for item_id, count in self._live.counts(start, start + window).items():
+                if (row := now.snapshot.catalogue.row_of.get(item_id)) is not None:
+                    path = now.snapshot.catalogue.categories[row]
+                    counts[path[-1] if path else now.snapshot.catalogue.titles[row]] += count
+            halves.append(counts)
+        rising, falling = compared(halves[0], halves[1], k)
+        return a.Trends(rising=rising, falling=falling, since=end - window, until=float(end))
+
+    def intent(self, text: str, *, k: int = 10) -> a.Intent:
+        """Not served: no text encoder is part of a snapshot yet."""
+        raise _no_encoder("Intent")
+
+    def post_events(self, events: Sequence[a.PostedEvent]) -> a.Posted:
+        """Keep events; they count from the next answer on."""
+        row_of, out = self._now.snapshot.catalogue.row_of, self._live.opted_out()
+        moment = time.time()
+        known = [one for one in events if one.item_id in row_of]
+        kept = [
+            LiveEvent(pseudonym=name, item_id=one.item_id, time=one.time or moment)
+            for one in known
+            if (name := self._people.name(one.user_id)) not in out
+        ]
+        accepted = self._live.post(kept)
+        return a.Posted(
+            accepted=accepted,
+            unknown_items=len(events) - len(known),
+            opted_out=len(known) - len(kept),
+            repeated=len(kept) - accepted,
+        )
+
+    def put_items(self, items: Sequence[a.NewItem]) -> a.Put:
+        """Not served: see `intent`."""
+        raise _no_encoder("PutItems")
+
+    def consent(self, user_id: str) -> a.Consent:
+        """What a user allows."""
+        return self._live.consent(self._people.name(user_id))
+
+    def set_consent(
+        self, user_id: str, *, learning: bool | None = None, similar_users: bool | None = None
+    ) -> a.Consent:
+        """Keep what a user allows.  Who stops learning is also taken out of what is trained on,
+        before the next round is answered; that cannot be undone from here.
+        """
+        name = self._people.name(user_id)
+        before = self._live.consent(name)
+        if learning and not before.learning:
+            raise ConsentError(
+                expected="a user who has not opted out",
+                got="one who has, and was taken out of training",
+                where="learning",
+                remedy="Take the user off the opt-out list, and prepare the platform anew.",
+            )
+        wanted = replace(
+            before,
+            learning=before.learning if learning is None else learning,
+            similar_users=before.similar_users if similar_users is None else similar_users,
+        )
+        if not wanted.learning:
+            wanted = a.Consent(learning=False, similar_users=False)
+        if wanted != before:
+            self._live.allow(name, wanted)  # first: the service stops at once, whatever follows
+            if not wanted.learning and self._forget is not None:
+                self._forget(user_id)
+        return wanted
+
+    def forget(self, user_id: str) -> a.Forgotten:
+        """Erase a user here, take them out of training, and leave a receipt."""
+        if self._forget is None:
+            raise RunError(
+                expected="a partner's folder",
+                got="a platform of a simulation",
+                where="Forget",
+                remedy="A receipt is signed with a partner's key.",
+            )
+        self._live.erase(self._people.name(user_id))
+        return self._forget(user_id)
+
+    def pseudonyms(self, user_ids: Sequence[str]) -> list[str]:
+        """What Audience and SimilarUsers name users by."""
+        return [self._people.name(user) for user in user_ids]
+
+    def reload(self) -> a.Reloaded:
+        """Take up the newest snapshot."""
+        found, before = self._renew(), self._now.snapshot.meta.id
+        changed = found.meta.id != before
+        if changed:
+            self._now = self._load(found)
+        return a.Reloaded(snapshot=found.meta.id, round=found.meta.round, changed=changed)
+
+    def status(self) -> a.Status:
+        """What is served."""
+        now = self._now
+        meta = now.snapshot.meta
+        return a.Status(
+            platform=meta.platform,
+            snapshot=meta.id,
+            round=meta.round,
+            items=len(now.snapshot.catalogue),
+            users=len(now.snapshot.sequences),
+            events=self._live.events(),
+            exact=True,
+            loaded=now.at,
+        )
+
+    def _read(self, now: Loaded, who: a.Who) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The whole history, and what of it the model reads."""
+        known = self._people.history(now.snapshot, who)
+        return known, known[-now.snapshot.meta.history_length :]
+
+    def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
+        weights = scores.recency(len(read), now.snapshot.meta.decay)
+        return top_interests(
+            read, weights, now.snapshot.vectors, now.words, most=most, are_unit=True
+        )
+
+    def _by_interest(self, now: Loaded, read: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(V,) sum over the user's interests of weight times cosine."""
+        total = np.zeros(len(now.snapshot.popularity), np.float32)
+        for group in self._groups(now, read, 5):
+            rows = read[list(group.events)]
+            vector = scores.interest(now.snapshot, rows)
+            total += np.float32(group.weight) * (now.snapshot.items @ vector)
+        return total
+
+    def _named(self, now: Loaded, interest: str) -> NDArray[np.int64]:
+        folded = {name.casefold(): name for name in now.shelf.by_category}
+        name = folded.get(" ".join(interest.split()).casefold())
+        if name is None:
+            raise UnknownError(
+                expected="an interest that is a category of the catalogue",
+                got="another",
+                where="interest",
+                remedy=f"Some are {', '.join(sorted(folded)[:3])}."
+                if folded
+                else "This catalogue has none: ask by item.",
+            )
+        return now.shelf.by_category[name]
+
+    def _closest(
+        self,
+        now: Loaded,
+        wanted: NDArray[np.float32],
+        size: int,
+        without: frozenset[str],
+        only: frozenset[str] | None,
+    ) -> Iterator[a.Member]:
+        """Users by cosine; whoever has posted since is read anew."""
+        snapshot = now.snapshot
+        cosines = snapshot.users.astype(np.float32) @ wanted
+        found = dict(zip(snapshot.sequences.users, cosines.tolist(), strict=True))
+        for name in self._live.users():
+            try:
+                rows = self._people.rows(snapshot, name)[-snapshot.meta.history_length :]
+            except UnknownError:
+                continue  # of items that are gone
+            found[name] = float(scores.interest(snapshot, rows) @ wanted)
+        ranked = sorted(
+            (name for name in found if name not in without and (only is None or name in only)),
+            key=lambda name: (-found[name], name),
+        )
+        for name in ranked[:size]:
+            yield a.Member(pseudonym=name, score=found[name])
+
+
+def _parts(found: scores.Scored, row: int) -> a.Parts:
+    return a.Parts(
+        shared_model=float(found.shared[row]),
+        co_occurrence=float(found.together[row]),
+        popularity=float(found.popular[row]),
+    )
+
+
+def _no_encoder(where: str) -> RunError:
+    return RunError(
+        expected="a snapshot with a text encoder",
+        got="one without",
+        where=where,
+        remedy="This version does not read texts while it serves.",
+    )
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(expected=f"{least:g} to {most:g}", got=f"{value:g}", where=name)

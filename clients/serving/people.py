@@ -1,0 +1,92 @@
+"""Who a user is to the service: pseudonym, history, and what they allow."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.serving.answers import Who
+from clients.serving.live.store import Live
+from clients.serving.snapshot.snapshot import Snapshot
+from clients.sources.pseudonyms import pseudonym
+from shared.errors import ConfigError, ConsentError, UnknownError
+
+
+@dataclass(frozen=True)
+class People:
+    """The users of one platform.
+
+    Args:
+        live: posted events and consent.
+        secret: the platform's, that pseudonyms are keyed with.
+    """
+
+    live: Live
+    secret: bytes
+
+    def name(self, user_id: str) -> str:
+        """The pseudonym of a raw id."""
+        if not user_id.strip():
+            raise ConfigError(expected="a user's id", got="an empty one", where="user_id")
+        return pseudonym(self.secret, user_id.strip())
+
+    def history(self, snapshot: Snapshot, who: Who) -> NDArray[np.int64]:
+        """(L,) catalogue rows, oldest first, each once: by the log, then by what was posted.
+
+        Raises:
+            UnknownError: no such user, or an item that is not in the catalogue.
+            ConsentError: the user has opted out.
+            ConfigError: neither a user nor a history, or both.
+        """
+        if (who.user_id is None) == (who.item_ids is None):
+            raise ConfigError(expected="a user or a history", got="neither or both", where="who")
+        if who.item_ids is not None:
+            return rows_of(snapshot, who.item_ids)
+        return self.rows(snapshot, self.permitted(who.user_id or ""))
+
+    def permitted(self, user_id: str) -> str:
+        """The pseudonym of a user who has not opted out.
+
+        Raises:
+            ConsentError: the user has.
+        """
+        name = self.name(user_id)
+        if name in self.live.opted_out():
+            raise ConsentError(
+                expected="a user who allows it", got="one who has opted out", where="user_id"
+            )
+        return name
+
+    def rows(self, snapshot: Snapshot, name: str) -> NDArray[np.int64]:
+        """The history of a pseudonym.
+
+        Raises:
+            UnknownError: nobody has it.
+        """
+        number = snapshot.number_of.get(name)
+        known = snapshot.sequences[number].tolist() if number is not None else []
+        posted = self.live.history(name, snapshot.meta.history_length)
+        row_of = snapshot.catalogue.row_of
+        known += [row_of[one.item_id] for one in posted if one.item_id in row_of]
+        if not known:
+            raise UnknownError(
+                expected="a user with events on this platform", got="none", where="user_id"
+            )
+        return np.array(list(dict.fromkeys(known)), np.int64)
+
+
+def rows_of(snapshot: Snapshot, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
+    """Catalogue rows, each once.
+
+    Raises:
+        UnknownError: items that are not in the catalogue; how many, and the first.
+    """
+    row_of = snapshot.catalogue.row_of
+    unknown = [item for item in item_ids if item not in row_of]
+    if unknown:
+        raise UnknownError(
+            expected="items of the catalogue",
+            got=f"{len(unknown)} others, the first {unknown[0][:60]!r}",
+            where="item_id",
+        )
+    return np.array(list(dict.fromkeys(row_of[item] for item in item_ids)), np.int64)

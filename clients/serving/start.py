@@ -1,0 +1,171 @@
+"""`fedinterest-client serve`: from a folder to a service.
+
+The folder is a partner's (with client.toml), or a platform of a simulation's run, which is
+RUN/platforms/NAME.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.serving.answers import Forgotten
+from clients.serving.service.settings import ServingSettings
+from clients.serving.snapshot.snapshot import Snapshot
+from shared.config.federation import run_federation
+from shared.errors import FedInterestError, RunError
+from shared.files import sha256
+
+CLIENT, PLATFORM = "client.toml", "platform.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is served, and where its parts lie.
+
+    Args:
+        platform: the platform's folder.
+        serving: folder of snapshots and of the live store.
+        own_weight: `PublicSettings.own_weight`.
+        settings: `[serving]`.
+        home: the partner's folder; None for a platform of a simulation.
+    """
+
+    platform: Path
+    serving: Path
+    own_weight: float
+    settings: ServingSettings
+    home: Path | None
+
+    @classmethod
+    def at(cls, folder: Path) -> "Served":
+        """What lies in `folder`.
+
+        Raises:
+            RunError: nothing that could be served.
+            FedInterestError: its settings cannot be read, or it is not enrolled.
+        """
+        path = folder.expanduser().resolve()
+        if (path / CLIENT).is_file():
+            from clients.home import Home
+
+            home = Home.open(path)
+            if not (home.folder.platform / PLATFORM).is_file():
+                raise RunError(
+                    expected="a prepared platform",
+                    got="none",
+                    where=str(home.folder.platform),
+                    remedy="`fedinterest-client up` prepares it.",
+                )
+            return cls(
+                platform=home.folder.platform,
+                serving=path / "serving",
+                own_weight=home.enrolment().federation.own_weight(home.name),
+                settings=home.settings.serving,
+                home=path,
+            )
+        if (path / PLATFORM).is_file():
+            federation = run_federation(path.parents[1])
+            return cls(
+                platform=path,
+                serving=path / "serving",
+                own_weight=federation.own_weight(path.name),
+                settings=ServingSettings(),
+                home=None,
+            )
+        raise RunError(
+            expected=f"a partner's folder, or a simulated platform's, with {CLIENT} or {PLATFORM}",
+            got="neither",
+            where=str(path),
+            remedy="For a simulation give RUN/platforms/NAME.",
+        )
+
+    @property
+    def secret(self) -> bytes:
+        """What pseudonyms are keyed with.
+
+        Raises:
+            RunError: it is missing.
+        """
+        path = self.platform / "pseudonym.secret"
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RunError(
+                expected="the platform's secret", got=error.strerror or "none", where=str(path)
+            ) from error
+
+    def newest(self) -> Snapshot:
+        """The snapshot of what the platform has now; made, if need be, by a process of its own:
+        making one takes torch, and more memory than serving.
+
+        Raises:
+            RunError: it could not be made; what the maker said is in the message.
+        """
+        kept = self.serving / "newest.json"
+        stamp = self._stamp()
+        try:
+            values = json.loads(kept.read_text(encoding="utf-8"))
+            if values["stamp"] == stamp:
+                return Snapshot.open(self.serving / "snapshots" / str(values["id"]))
+        except (OSError, ValueError, KeyError, TypeError, FedInterestError):
+            pass  # then it is made
+        done = subprocess.run(
+            [sys.executable, "-m", "clients.serving.snapshot.make"],
+            input=json.dumps(
+                {
+                    "platform": str(self.platform),
+                    "folder": str(self.serving / "snapshots"),
+                    "own_weight": self.own_weight,
+                    "kept": str(kept),
+                    "stamp": stamp,
+                }
+            ),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RunError(
+                expected="a snapshot",
+                got=done.stderr.strip().splitlines()[-1][:300] if done.stderr.strip() else "none",
+                where=str(self.serving),
+            )
+        return Snapshot.open(self.serving / "snapshots" / done.stdout.strip())
+
+    def forget(self, user_id: str) -> Forgotten:
+        """Take a user out of what is trained on, and sign a receipt; in a process of its own.
+
+        Raises:
+            RunError: it could not be done; what was said is in the message.
+        """
+        if self.home is None:
+            raise RunError(expected="a partner's folder", got="none", where="Forget")
+        done = subprocess.run(
+            [sys.executable, "-m", "clients.serving.leave", str(self.home)],
+            input=user_id,  # not an argument: other users of the machine can read those
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RunError(
+                expected="a user who is forgotten",
+                got="a failure",
+                where="Forget",
+                remedy="See `fedinterest-client forget`.",
+            )
+        found = json.loads(done.stdout)
+        return Forgotten(receipt=Path(found["receipt"]).read_bytes(), found=bool(found["found"]))
+
+    def _stamp(self) -> str:
+        """Changes whenever a file that a snapshot is made from was replaced."""
+        names = ("platform.json", "catalogue.json", "states.npy", "sequences.npz")
+        found = [str(self.own_weight)]
+        for path in (
+            *(self.platform / name for name in (*names, "delivered.safetensors")),
+            *sorted((self.platform / "released").glob("*.safetensors")),
+        ):
+            if path.is_file():
+                status = path.stat()
+                found.append(f"{path.name} {status.st_ino} {status.st_mtime_ns} {status.st_size}")
+        return sha256("\n".join(found).encode())

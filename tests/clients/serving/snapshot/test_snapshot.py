@@ -1,0 +1,49 @@
+"""A snapshot is whole or not there, and made again only when something has changed."""
+
+from pathlib import Path
+
+import pytest
+
+from clients.serving.snapshot.build import newest
+from clients.serving.snapshot.snapshot import FILES, META, Snapshot
+from shared.errors import RunError
+from tests.clients.serving.conftest import WEIGHT, deliver, made_platform
+
+
+def test_it_is_made_once(tmp_path: Path) -> None:
+    platform = made_platform(tmp_path / "shop")
+    deliver(platform, 3)
+    first = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    stamp = (first.folder / META).stat().st_mtime_ns
+    again = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    assert again.folder == first.folder
+    assert (again.folder / META).stat().st_mtime_ns == stamp
+    assert Snapshot.open(first.folder, thorough=True).meta == first.meta
+    other = newest(platform, tmp_path / "s", own_weight=0.0)  # another model
+    assert other.meta.id != first.meta.id
+    assert [path.name for path in (tmp_path / "s").iterdir()] == [other.meta.id]
+    assert first.items.shape == (60, 16)  # who has the old one mapped keeps it
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_noticed(tmp_path: Path, name: str) -> None:
+    platform = made_platform(tmp_path / "shop")
+    made = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    path = made.folder / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="a whole snapshot"):
+        Snapshot.open(made.folder, thorough=True)
+    path.unlink()
+    with pytest.raises(RunError, match="a whole snapshot"):
+        Snapshot.open(made.folder)
+
+
+def test_half_a_snapshot_is_none(tmp_path: Path) -> None:
+    platform = made_platform(tmp_path / "shop")
+    made = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    (made.folder / META).unlink()
+    with pytest.raises(RunError):
+        Snapshot.open(made.folder)
+    assert newest(platform, tmp_path / "s", own_weight=WEIGHT).meta == made.meta
