@@ -23,7 +23,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow lint bench wheelhouse clean
+.PHONY: help setup setup-dev demo test test-slow lint bench wheelhouse protos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ wheelhouse: $(RUN_STAMP) ## every wheel that is needed to run, with hashes, for 
 	$(PY) -m pip wheel --quiet $(PIP_ARGS) --wheel-dir $(WHEELHOUSE) .
 	cd $(WHEELHOUSE) && sha256sum *.whl \
 		| sed -E 's/^([0-9a-f]+) +([^-]+)-([^-]+)-.*$$/\2==\3 --hash=sha256:\1/' > requirements.txt
+
+protos: $(DEV_STAMP) ## the service's protocol, generated again
+	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. clients/serving/wire/serving.proto
 
 clean: ## remove caches and build products; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -262,8 +262,13 @@ class ClientFolder:
 
         cleaning = found.cleaning
         opt_out = absolute(cleaning.opt_out) or (self.opt_out if self.opt_out.is_file() else None)
+        serving = found.serving
+        if (tls := serving.tls) is not None:
+            files = {name: self.path / value.expanduser() for name, value in tls}
+            serving = serving.model_copy(update={"tls": tls.model_copy(update=files)})
         return found.model_copy(
             update={
+                "serving": serving,
                 "events": moved(found.events, "path"),
                 "items": moved(found.items, "path"),
                 "cleaning": cleaning.model_copy(update={"opt_out": opt_out}),

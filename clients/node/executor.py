@@ -21,6 +21,7 @@ from flwr.app import Message, RecordDict
 
 from clients.forget import idle
 from clients.node.gate import Gate
+from clients.node.pace import Pace
 from clients.node.refusals import Refusals
 from clients.node.runtime import Asked, RuntimeApi, Task
 from clients.node.worker import Limits, Worker
@@ -94,9 +95,13 @@ class Executor:
         try:
             with suppress(FedInterestError):  # the first message will say what is wrong
                 self._warm(self._gate.policy())
+            pace = Pace()
+            pace.worked()
             while not stop():
-                if not self.step(stop):
-                    time.sleep(POLL_S)
+                if self.step(stop):
+                    pace.worked()
+                else:
+                    pace.sleep()
         finally:
             self.close()
 

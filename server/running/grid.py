@@ -39,7 +39,7 @@ from flwr.superlink.grid import HttpGrid
 
 from shared.errors import RunError
 
-POLL_S = 0.1
+POLL_S = 0.05
 LOOK_S = 1.0
 PATIENCE_S = 10.0
 RETURN_S = 60.0

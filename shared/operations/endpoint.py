@@ -71,7 +71,7 @@ class Endpoint:
             ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="operations", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name="operations", daemon=True
         )
         self._thread.start()
 

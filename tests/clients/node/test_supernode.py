@@ -12,6 +12,7 @@ from flwr.supercore.retry import http_retry
 from flwr.supernode import start_client_internal
 
 from clients.home import Home
+from clients.node.pace import Pace
 from clients.node.supernode import command, environment, hasten, remember, sign_off, straighten
 from clients.node.up import free_port
 from shared.errors import RunError
@@ -24,14 +25,14 @@ def copy_of(module: ModuleType) -> Any:
 def test_the_installed_flower_can_be_hastened() -> None:
     flower, retry = copy_of(start_client_internal), copy_of(http_retry)
     assert retry.MAX_RETRY_DELAY == 20
-    hasten(flower, retry)
+    hasten(flower, retry, Pace())
     began = time.monotonic()
     flower.time.sleep(3)
     assert time.monotonic() - began < 1
     assert retry.MAX_RETRY_DELAY == 2
     assert start_client_internal.time is time  # this process's own is left alone
     with pytest.raises(RunError, match="waits otherwise"):
-        hasten(flower, retry)  # already changed, as by a Flower that is built otherwise
+        hasten(flower, retry, Pace())  # already changed, as by a Flower that is built otherwise
 
 
 def test_the_node_id_is_kept() -> None:
@@ -81,7 +82,7 @@ def test_a_message_of_an_ended_run_is_forgotten_and_answers_go_out() -> None:
         _pull_and_store_message=pull,
         _push_messages=push,
     )
-    straighten(flower)
+    straighten(flower, Pace())
     store: Any = SimpleNamespace(delete=dropped.append)
     state = InMemoryNodeState(store)
     reply = Message(RecordDict(), reply_to=asked)
@@ -96,7 +97,7 @@ def test_a_message_of_an_ended_run_is_forgotten_and_answers_go_out() -> None:
     assert dropped == ["lost"]
     assert list(state.msg_store) == ["late"]
     with pytest.raises(RunError, match="takes messages otherwise"):
-        straighten(SimpleNamespace(__name__="other"))  # type: ignore[arg-type]
+        straighten(SimpleNamespace(__name__="other"), Pace())  # type: ignore[arg-type]
 
 
 def test_no_secret_among_the_arguments_and_no_telemetry(home: Home) -> None:
