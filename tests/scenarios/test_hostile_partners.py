@@ -68,12 +68,14 @@ def test_one_of_three_misbehaves_in_every_round(place: Place) -> None:
         (r"^# min_platforms = 2 ", "min_platforms = 2 "),
         (r"^round_timeout_s = 60 ", f"round_timeout_s = {TIMEOUT_S} "),
     )
-    place.start("fedinterest-server up coordinator")
-    place.start("fedinterest-client up shop")
-    place.start("fedinterest-client up films")
+    # The coordinator last: two are enough for it, and it must not begin without the third.
     place.env["PYTHONPATH"] = str(hostile_code(place.folder / "rewritten"))
     place.start("fedinterest-client up news")
     place.env["PYTHONPATH"] = str(PROJECT)
+    place.start("fedinterest-client up shop")
+    place.start("fedinterest-client up films")
+    place.until("fedinterest-client status news", "supernode", seconds=120)
+    place.start("fedinterest-server up coordinator")
     place.wait_for_round(ROUNDS, seconds=400)
 
     lines = place.lines()[1:]
