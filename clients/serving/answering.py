@@ -291,8 +291,8 @@ class Engine:
             wanted = a.Consent(learning=False, similar_users=False)
         if wanted != before:
             self._live.allow(name, wanted)  # first: the service stops at once, whatever follows
-            if not wanted.learning and self._forget is not None:
-                self._forget(user_id)
+        if learning is False and self._forget is not None:
+            self._forget(user_id)  # asked again, it is done again: the first time may have failed
         return wanted
 
     def forget(self, user_id: str) -> a.Forgotten:

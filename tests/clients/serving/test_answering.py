@@ -134,6 +134,34 @@ def test_who_opts_out_is_gone_everywhere(shop: Shop) -> None:
         shop.engine.forget("u4")
 
 
+def test_who_stops_is_taken_out_of_training_even_if_it_fails_at_first(shop: Shop) -> None:
+    asked: list[str] = []
+
+    def forget(user_id: str) -> a.Forgotten:
+        asked.append(user_id)
+        if len(asked) == 1:
+            raise RunError(expected="a moment without a round", got="none", where="state")
+        return a.Forgotten(receipt=b"signed", found=True)
+
+    engine = Engine(
+        lambda: newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT),
+        shop.live,
+        SECRET,
+        forget=forget,
+    )
+    with pytest.raises(RunError):
+        engine.set_consent("u3", learning=False)
+    with pytest.raises(ConsentError):  # it stops here at once all the same
+        engine.recommend(user("u3"))
+    engine.set_consent("u3", learning=False)
+    engine.set_consent("u4", similar_users=True)
+    assert asked == ["u3", "u3"]
+    assert engine.forget("u4").receipt == b"signed"
+    assert asked[2:] == ["u4"]
+    with pytest.raises(ConsentError):
+        engine.recommend(user("u4"))
+
+
 def test_only_those_who_opted_in_are_found(shop: Shop) -> None:
     with pytest.raises(ConsentError, match="opted in"):
         shop.engine.similar_users("u3")
