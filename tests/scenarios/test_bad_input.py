@@ -122,7 +122,7 @@ def test_a_resumed_run_keeps_its_settings(option: str, place) -> None:
     run = place.folder / "run"
     run.mkdir()
     (run / "run.json").write_text(
-        '{"format": 2, "version": "7", "seed": 1, "engine": "inprocess", "recipe": "x"}'
+        '{"format": 3, "version": "7", "seed": 1, "engine": "inprocess", "recipe": "x"}'
     )
     place.refused(2, f"no {option} with --resume", more=("--resume", option, 3))
 

@@ -106,7 +106,7 @@ def test_killed_again_and_again_at_its_writes(unbroken, shared_place, warm) -> N
         before = charged
         done = len(lines_of(run))
         reached.add("preparing" if not done else "training" if done <= ROUNDS else "judging")
-        process = go_on(warm, shared_place, run, die_at=rng.randint(15, 34))
+        process = go_on(warm, shared_place, run, die_at=rng.randint(15, 48))
         lives += 1
     assert code == 0, (shared_place.folder / "stderr.txt").read_text()
     assert lives > 6

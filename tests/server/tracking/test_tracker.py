@@ -112,6 +112,7 @@ def test_off_is_off(federation: Any, caplog: pytest.LogCaptureFixture) -> None:
     tracking = tracking_of(TrackingSettings(), federation.folder)
     federation.run()
     before = {path.name for path in federation.folder.iterdir()}
+    caplog.clear()  # of what training itself has said
     with caplog.at_level(logging.DEBUG):
         for happened in federation.events:
             tracking.hear(happened)
