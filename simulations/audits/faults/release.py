@@ -171,8 +171,8 @@ def _secret_logged(original: Callable[..., Any]) -> Callable[..., Any]:
 def _always_told(original: Any) -> Any:
     """The text of every error is sent."""
 
-    def of(cls: type[Refusal], error: Any, *, platform: str, public: bool) -> Refusal:
-        return original.__func__(cls, error, platform=platform, public=True)
+    def of(cls: type[Refusal], error: Any, **named: Any) -> Refusal:
+        return original.__func__(cls, error, **{**named, "public": True})
 
     return classmethod(of)
 
