@@ -37,7 +37,7 @@ REASONS = {
     12: "statement of this update's clip_norm",
     13: "statement of this update's update",
     14: "InternalError|RunError|no answer",
-    15: "no answer",
+    15: "no answer|Flower error",
 }
 ROUNDS = len(REASONS) + 4
 """In the last rounds the partner behaves, once it has woken up."""
