@@ -325,50 +325,9 @@ def serve_command(
     """
 
     def work() -> None:
-        try:
-            import grpc  # noqa: F401
-            import grpc_health  # noqa: F401
-            import grpc_reflection  # noqa: F401
-        except ImportError as error:
-            from shared.errors import ConfigError
+        from clients.serving.start import run
 
-            raise ConfigError(
-                expected="the packages of the extra `serving`",
-                got=f"no {error.name}",
-                where="fedinterest-client serve",
-                remedy="pip install 'fedinterest[serving]'",
-            ) from error
-        from clients.serving.answering import Engine
-        from clients.serving.live.store import Live
-        from clients.serving.service.serve import Places, serve
-        from clients.serving.start import Served
-
-        served = Served.at(folder)
-        changes = {"address": address, "json_address": json_address}
-        settings = served.settings.replace(
-            **{name: value for name, value in changes.items() if value is not None}
-        )
-        engine = Engine(
-            served.newest,
-            Live(served.serving / "live.db"),
-            served.secret,
-            blocked_items=settings.blocked_items,
-            blocked_categories=settings.blocked_categories,
-            forget=None if served.home is None else served.forget,
-        )
-
-        def started(places: Places) -> None:
-            told = engine.status()
-            print(
-                f"{told.platform}, {'frozen model' if not told.round else f'round {told.round}'}: "
-                f"{told.items:,} items, {told.users:,} users\n"
-                f"gRPC http://{places.grpc}\n"
-                + (f"JSON http://{places.json}/v1/status\n" if places.json else "")
-                + f"metrics http://127.0.0.1:{places.operations}/metrics",
-                flush=True,
-            )
-
-        code = serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)
+        code = run(folder, address=address, json_address=json_address)
         if code:
             raise typer.Exit(code)
 

@@ -222,13 +222,7 @@ def _rewrite(folder: Path, who: str) -> None:
             with replacing(held_out) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **{name: np.delete(value, place) for name, value in kept.items()})  # type: ignore[arg-type]
     left = without(sequences, {who})
-    with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file,
-            users=np.array(left.users, dtype=np.str_),
-            items=left.items,
-            offsets=left.offsets,
-        )
+    left.save(folder / "sequences.npz")
     facts = folder / "facts.json"
     if facts.is_file():
         values = json.loads(facts.read_text(encoding="utf-8"))

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.platform import Platform
+from clients.stamp import FILES, Stamp, stamp
 
-_FILES = ("platform.json", "catalogue.json", "states.npy", "sequences.npz")
 _MOST = 8
-
-Stamp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass
@@ -27,23 +25,15 @@ class OpenPlatforms:
         Raises:
             RunError: it is no platform's folder.
         """
-        stamp = _stamp(folder)
+        files = [folder / name for name in FILES]
+        now = stamp(files)
         known = self._known.pop(folder, None)
-        if known is None or stamp is None or known[0] != stamp:
+        if known is None or now is None or known[0] != now:
             platform = Platform.open(folder)
-            if stamp is None or _stamp(folder) != stamp:
+            if now is None or stamp(files) != now:
                 return platform  # it is being written at this moment
-            known = (stamp, platform)
+            known = (now, platform)
         self._known[folder] = known
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
         return known[1]
-
-
-def _stamp(folder: Path) -> Stamp | None:
-    """What tells a file from its successor; None where one is missing."""
-    try:
-        found = [(folder / name).stat() for name in _FILES]
-    except OSError:
-        return None
-    return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)

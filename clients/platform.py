@@ -161,22 +161,8 @@ class Platform:
         (folder / DELIVERED).unlink(missing_ok=True)
         with replacing(folder / "states.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, states)
-        with replacing(folder / "sequences.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(
-                file,
-                users=np.array(sequences.users, dtype=np.str_),
-                items=sequences.items,
-                offsets=sequences.offsets,
-            )
-        write_json(
-            folder / "catalogue.json",
-            {
-                "ids": catalogue.ids,
-                "texts": catalogue.texts,
-                "titles": catalogue.titles,
-                "categories": catalogue.categories,
-            },
-        )
+        sequences.save(folder / "sequences.npz")
+        catalogue.save(folder / "catalogue.json")
         values = record.model_dump(mode="json")
         values["epsilon"] = record.epsilon if record.private else "inf"
         write_json(folder / "platform.json", values)
@@ -190,13 +176,7 @@ class Platform:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The public items."""
-        found = json.loads((self.folder / "catalogue.json").read_text(encoding="utf-8"))
-        return Catalogue(
-            ids=tuple(found["ids"]),
-            texts=tuple(found["texts"]),
-            titles=tuple(found["titles"]),
-            categories=tuple(tuple(path) for path in found["categories"]),
-        )
+        return Catalogue.load(self.folder / "catalogue.json")
 
     @cached_property
     def states(self) -> NDArray[np.float32]:
@@ -207,12 +187,7 @@ class Platform:
     @cached_property
     def sequences(self) -> Sequences:
         """Training histories."""
-        with np.load(self.folder / "sequences.npz", allow_pickle=False) as found:
-            return Sequences(
-                users=tuple(found["users"].tolist()),
-                items=found["items"],
-                offsets=found["offsets"],
-            )
+        return Sequences.load(self.folder / "sequences.npz")
 
     @cached_property
     def _moments(self) -> CatalogueMoments:

@@ -199,7 +199,13 @@ def _without(data: Ingested, forgotten: set[str]) -> Ingested:
     sequences = without(data.sequences, forgotten)
     if gone := len(data.sequences.items) - len(sequences.items):
         dropped = {**data.dropped, "forgotten": gone}
-        return replace(data, sequences=sequences, users=len(sequences), dropped=dropped)
+        return replace(
+            data,
+            sequences=sequences,
+            users=len(sequences),
+            events=len(sequences.items),
+            dropped=dropped,
+        )
     return data
 
 

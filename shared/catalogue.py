@@ -3,11 +3,16 @@
 Shapes: V items.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Self
 
 from shared.errors import CatalogueError
-from shared.files import sha256
+from shared.files import sha256, write_json
+
+_PARTS = ("ids", "texts", "titles", "categories")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,31 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def save(self, path: Path) -> None:
+        """Write it to `path` (JSON), replacing it atomically.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        write_json(path, {part: getattr(self, part) for part in _PARTS})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: it is not there, or not whole.
+            CatalogueError: see the class.
+        """
+        found = json.loads(path.read_text(encoding="utf-8"))
+        ids, texts, titles, categories = (found[part] for part in _PARTS)
+        return cls(
+            ids=tuple(ids),
+            texts=tuple(texts),
+            titles=tuple(titles),
+            categories=tuple(tuple(path) for path in categories),
+        )
 
     @cached_property
     def row_of(self) -> dict[str, int]:

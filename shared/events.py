@@ -5,11 +5,14 @@ ids never pass the door of `clients.sources`.  Shapes: U users, N events, V item
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import DataError
+from shared.files import replacing
 
 EVENT_COLUMNS = ("user_id", "item_id", "action", "time")
 
@@ -52,6 +55,35 @@ class Sequences:
     def __getitem__(self, user: int) -> NDArray[np.int32]:
         """The items of user number `user` (a view), oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def save(self, path: Path) -> None:
+        """Write them to `path` (.npz), replacing it atomically.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file,
+                users=np.array(self.users, dtype=np.str_),
+                items=self.items,
+                offsets=self.offsets,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: it is not there, or not whole.
+            DataError: see the class.
+        """
+        with np.load(path, allow_pickle=False) as found:
+            return cls(
+                users=tuple(found["users"].tolist()),
+                items=found["items"],
+                offsets=found["offsets"],
+            )
 
     @property
     def lengths(self) -> NDArray[np.int64]:

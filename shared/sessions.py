@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PATIENCE_S = 5.0
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 def kill_session(leader: int) -> None:
@@ -53,3 +54,11 @@ def started_at(pid: int) -> int:
 
 def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process in MiB; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MIB
+    except (OSError, ValueError, IndexError):
+        return 0.0

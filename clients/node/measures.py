@@ -14,11 +14,11 @@ from typing import Any
 
 from clients.home import Home
 from clients.node.refusals import Refusals
-from clients.node.worker import resident_mib
 from clients.spending.promises import total_epsilon
 from shared.certificates import days_left, read_certificate, utc_now
 from shared.errors import FedInterestError
 from shared.operations.metrics import Metric, Metrics, Value
+from shared.sessions import resident_mib
 
 _P = "fedinterest_client_"
 DESCRIBED = (

@@ -18,8 +18,8 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 
 from shared.errors import PolicyRefusal, RunError
+from shared.sessions import resident_mib
 
-_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024**2
 _NICE = 10
 _END_S = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -116,14 +116,6 @@ class Worker:
             where="worker",
             remedy="See log/executor.log; the next message gets a new worker.",
         )
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process in MiB; 0 where it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MIB
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def _over(setting: str, limit: str, got: str) -> PolicyRefusal:

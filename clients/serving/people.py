@@ -79,14 +79,14 @@ def rows_of(snapshot: Snapshot, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
     """Catalogue rows, each once.
 
     Raises:
-        UnknownError: items that are not in the catalogue; how many, and the first.
+        UnknownError: items that are not in the catalogue; how many.
     """
     row_of = snapshot.catalogue.row_of
     unknown = [item for item in item_ids if item not in row_of]
     if unknown:
         raise UnknownError(
             expected="items of the catalogue",
-            got=f"{len(unknown)} others, the first {unknown[0][:60]!r}",
+            got=f"{len(unknown)} others",  # which, would say something of a history
             where="item_id",
         )
     return np.array(list(dict.fromkeys(row_of[item] for item in item_ids)), np.int64)

@@ -8,16 +8,19 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from clients.serving.answers import Forgotten
 from clients.serving.service.settings import ServingSettings
 from clients.serving.snapshot.snapshot import Snapshot
+from clients.stamp import FILES, stamp
 from shared.config.federation import run_federation
-from shared.errors import FedInterestError, RunError
+from shared.errors import ConfigError, FedInterestError, RunError
 from shared.files import sha256
 
 CLIENT, PLATFORM = "client.toml", "platform.json"
+_PACKAGES = ("grpc", "grpc_health", "grpc_reflection")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +162,55 @@ class Served:
 
     def _stamp(self) -> str:
         """Changes whenever a file that a snapshot is made from was replaced."""
-        names = ("platform.json", "catalogue.json", "states.npy", "sequences.npz")
-        found = [str(self.own_weight)]
-        for path in (
-            *(self.platform / name for name in (*names, "delivered.safetensors")),
-            *sorted((self.platform / "released").glob("*.safetensors")),
-        ):
-            if path.is_file():
-                status = path.stat()
-                found.append(f"{path.name} {status.st_ino} {status.st_mtime_ns} {status.st_size}")
-        return sha256("\n".join(found).encode())
+        files = [self.platform / name for name in FILES]
+        files += sorted(self.platform.glob("*.safetensors"))  # delivered
+        files += sorted((self.platform / "released").glob("*.safetensors"))
+        return sha256(repr((self.own_weight, stamp(files))).encode())
+
+
+def run(folder: Path, *, address: str | None = None, json_address: str | None = None) -> int:
+    """Serve what lies in `folder` until told to stop; the exit code.
+
+    Args:
+        address, json_address: in the place of the settings'.
+
+    Raises:
+        ConfigError: a package of the extra `serving` is missing, or an address is not sound.
+        FedInterestError: see `Served.at` and `Served.newest`.
+    """
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            expected="the packages of the extra `serving`",
+            got=f"no {missing[0]}",
+            where="fedinterest-client serve",
+            remedy="pip install 'fedinterest[serving]'",
+        )
+    from clients.serving.answering import Engine
+    from clients.serving.live.store import Live
+    from clients.serving.service.serve import Places, serve
+
+    served = Served.at(folder)
+    changes = {"address": address, "json_address": json_address}
+    settings = served.settings.replace(
+        **{name: value for name, value in changes.items() if value is not None}
+    )
+    engine = Engine(
+        served.newest,
+        Live(served.serving / "live.db"),
+        served.secret,
+        blocked_items=settings.blocked_items,
+        blocked_categories=settings.blocked_categories,
+        forget=None if served.home is None else served.forget,
+    )
+
+    def started(places: Places) -> None:
+        told = engine.status()
+        model = f"round {told.round}" if told.round else "frozen model"
+        print(f"{told.platform}, {model}: {told.items:,} items, {told.users:,} users")
+        print(f"gRPC http://{places.grpc}")
+        if places.json:
+            print(f"JSON http://{places.json}/v1/status")
+        print(f"metrics http://127.0.0.1:{places.operations}/metrics", flush=True)
+
+    return serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)

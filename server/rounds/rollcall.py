@@ -3,7 +3,8 @@
 Flower's node ids are random and change when a node restarts; a platform's name does not.  Every
 node is asked for its catalogue's statistics, and its answer says which platform it is.  With it
 comes the key that its statements are signed with: the first one a platform shows in a run is its
-key for the whole run, and who shows another is not that platform.
+key for the whole run, and who shows another is not that platform.  A grid that knows whose a node
+is (`owners`) has the last word: a partner's node speaks for that partner and for nobody else.
 """
 
 import time
@@ -61,12 +62,25 @@ class Roll:
         return PublicKey(self.replies[platform].key)
 
     def admit(
-        self, message: Message, platforms: Iterable[str], known: Mapping[str, str] | None = None
+        self,
+        message: Message,
+        platforms: Iterable[str],
+        known: Mapping[str, str] | None = None,
+        owner: str = "",
     ) -> None:
-        """Take one node's answer, or note why not; `known` are the platforms' keys so far."""
+        """Take one node's answer, or note why not.
+
+        Args:
+            platforms: who takes part in the federation.
+            known: the platforms' keys so far.
+            owner: the partner whose node it is; empty where that is not known.
+        """
         node = message.metadata.src_node_id
+        who = owner or f"node {node}"
         if not message.has_error():
             self.heard.add(node)
+        if owner and owner not in platforms:
+            self.strangers.add(node)
         try:
             if message.has_error():
                 raise ProtocolError(
@@ -74,9 +88,13 @@ class Roll:
                 )
             if kind_of(message.content) == "refusal":
                 refusal = Refusal.from_records(message.content)
-                self.problems[refusal.platform or f"node {node}"] = tidy(str(refusal))
+                self.problems[owner or refusal.platform or who] = tidy(str(refusal))
                 return
             reply = CatalogueReply.from_records(message.content)
+            if owner and reply.platform != owner:
+                raise ProtocolError(
+                    expected=f"{owner}, whose node it is", got=repr(reply.platform), where="set-up"
+                )
             if reply.platform not in platforms:
                 self.strangers.add(node)
                 raise ProtocolError(
@@ -97,7 +115,7 @@ class Roll:
                     where="set-up",
                 )
         except ProtocolError as error:
-            self.problems[f"node {node}"] = tidy(str(error))
+            self.problems[who] = tidy(str(error))
             return
         self.nodes[reply.platform] = node
         self.replies[reply.platform] = reply
@@ -109,6 +127,12 @@ def tidy(text: str, limit: int = 500) -> str:
     """A stranger's words, fit for a log: printable, on one line, not too long."""
     clean = "".join(char if char.isprintable() else " " for char in text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _owners(grid: Grid) -> dict[int, str]:
+    """Node -> partner, of a deployment's grid; a simulation's nodes are nobody's."""
+    known: Callable[[], dict[int, str]] | None = getattr(grid, "owners", None)
+    return known() if known is not None else {}
 
 
 def call_roll(
@@ -147,8 +171,9 @@ def call_roll(
             patience = min(max(timeout_s - (clock() - start), 1.0), _PATIENCE_S)
             messages = [Message(content, node, CATALOGUE_QUERY, ttl=patience) for node in fresh]
             answers = list(grid.send_and_receive(messages, timeout=patience))
+            owners = _owners(grid)
             for answer in sorted(answers, key=lambda one: one.metadata.src_node_id):
-                roll.admit(answer, names, keys)
+                roll.admit(answer, names, keys, owners.get(answer.metadata.src_node_id, ""))
         waited = clock() - start
         enough = len(roll.nodes) >= quorum and waited >= _GRACE_S
         # Everybody came, and not everybody could answer.

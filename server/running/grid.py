@@ -135,6 +135,10 @@ class PromptGrid(HttpGrid):
         self._end.set()
         super().close()
 
+    def owners(self) -> dict[int, str]:
+        """Connected node -> the partner that its key was registered for."""
+        return {node.node_id: node.name for node in self.get_nodes()}
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:

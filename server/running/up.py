@@ -13,7 +13,6 @@ Rules:
 import fcntl
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -40,6 +39,7 @@ from shared.errors import ConfigError, FedInterestError, RunError
 from shared.operations.endpoint import Endpoint
 from shared.operations.logs import JsonLines, event, start_logging
 from shared.operations.metrics import Metrics
+from shared.operations.stopping import stopping
 from shared.processes import POLL_S, Child, Supervisor
 
 GRACE_S = 120.0
@@ -63,7 +63,7 @@ def up(path: Path, *, once: bool = False, rounds: int | None = None) -> int:
     folder = ServerFolder(path)
     require(folder.settings.tracking)
     interactive = sys.stderr.isatty()
-    with _alone(folder), _logged(folder, interactive), _stopping() as stop:
+    with _alone(folder), _logged(folder, interactive), stopping() as stop:
         return Coordinator(folder, once=once, rounds=rounds, interactive=interactive).run(stop)
 
 
@@ -297,25 +297,3 @@ def _logged(folder: ServerFolder, interactive: bool) -> Iterator[None]:
         for handler in before[0]:
             root.addHandler(handler)
         root.setLevel(before[1])
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second one of them is as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def heard(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, heard)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

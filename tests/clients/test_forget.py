@@ -50,6 +50,21 @@ def test_a_user_is_gone_everywhere(home: Home) -> None:
     assert "c5" not in vars(receipt).values()
 
 
+def test_a_new_preparation_counts_nobody_twice(home: Home) -> None:
+    """Rows that were read are kept or dropped, whenever the user was forgotten."""
+    facts = json.loads((home.folder.platform / "facts.json").read_text())
+    forget(home, "c5")
+    after = json.loads((home.folder.platform / "facts.json").read_text())
+    (home.folder.path / "opt-out.txt").write_text("")  # the receipt holds by itself
+    (home.folder.state / "prepared.json").unlink()
+    Home.open(home.folder.path).prepare(lambda *_: None)
+    again = json.loads((home.folder.platform / "facts.json").read_text())
+    assert again["events"] == after["events"] < facts["events"]
+    assert again["dropped"]["forgotten"] == facts["events"] - again["events"]
+    total = sum(facts["dropped"].values()) + facts["events"]
+    assert sum(again["dropped"].values()) + again["events"] == total
+
+
 def test_the_receipt_is_signed(home: Home) -> None:
     receipt = forget(home, "c5")
     (path,) = home.folder.receipts.glob("*.json")

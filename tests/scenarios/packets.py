@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -107,8 +108,14 @@ class Capture:
         with socket.socket() as one:
             one.setblocking(False)
             one.connect_ex((WORLD, 443))
-        end = time.monotonic() + 5
-        while len(self.seen.control) < 2 and time.monotonic() < end:
+        lookup = subprocess.Popen(
+            [sys.executable, "-c", "import socket; socket.getaddrinfo('telemetry.example', 443)"],
+            env={**os.environ, "RES_OPTIONS": "timeout:1 attempts:1"},
+            stderr=subprocess.DEVNULL,
+        )
+        while lookup.poll() is None:
+            self._take(self.seen.control)
+        for _ in range(3):  # what was sent before it gave up
             self._take(self.seen.control)
         self.thread.start()
 
@@ -127,11 +134,11 @@ class Capture:
             return
         head, protocol = (packet[0] & 15) * 4, packet[9]
         address = socket.inet_ntoa(packet[16:20])
+        (port,) = struct.unpack("!H", packet[head + 2 : head + 4])
         if control is not None:
-            control.append(address)
+            control.append(f"{address}:{port}")
             return
         self.seen.packets += 1
-        (port,) = struct.unpack("!H", packet[head + 2 : head + 4])
         if address == WORLD:
             return  # the control's own retransmission
         if not address.startswith("127."):

@@ -8,15 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from clients.serving.engine import Answers
 from shared.errors import FedInterestError
 from shared.operations.metrics import Metric, Metrics, Value
+from shared.sessions import resident_mib
 
 WITHIN_S = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
 _P = "fedinterest_serving_"
-_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 DESCRIBED = (
     Metric(f"{_P}start_time_seconds", "gauge", "When the service was started, since 1970."),
@@ -109,7 +108,7 @@ class Measures:
             "start_time_seconds": self._started,
             "ready": float(self._ready()),
             "draining": float(self._draining()),
-            "memory_mib": resident_mib(),
+            "memory_mib": resident_mib(os.getpid()),
             **self._tally.copies(),
         }
         try:
@@ -124,8 +123,3 @@ class Measures:
                 "snapshot_loaded_seconds": status.loaded,
             }
         return {f"{_P}{name}": value for name, value in found.items()}
-
-
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_MIB

@@ -5,9 +5,7 @@ measures go.  A second signal is as usual.
 """
 
 import logging
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +21,7 @@ from clients.serving.service.servicer import Servicer
 from clients.serving.service.settings import ServingSettings
 from shared.operations.endpoint import Endpoint
 from shared.operations.logs import event, start_logging
+from shared.operations.stopping import stopping as told_to_stop
 
 POLL_S = 0.05
 _SWITCH_S = 0.0005
@@ -66,7 +65,7 @@ def serve(
     Raises:
         ConfigError: an address or the TLS files cannot be used.
     """
-    with _logged(log_path), _told_to_stop() as told, _quick_turns():
+    with _logged(log_path), told_to_stop() as told, _quick_turns():
         service = Service(answers, settings)
         try:
             places = service.places
@@ -143,28 +142,6 @@ class Service:
 
     def _needs(self) -> dict[str, bool]:
         return {"snapshot": self._refresher.ready, "not stopping": not self.draining}
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def heard(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, heard)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

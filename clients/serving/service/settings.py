@@ -2,7 +2,6 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,8 +38,6 @@ class ServingSettings(Settings):
         tls: key, certificate and the callers' authority.
         blocked_items: ids that never appear, whatever is asked.
         blocked_categories: no item with one of these in its path ever appears.
-        search: "auto" is exact up to `exact_up_to` items and approximate beyond.
-        exact_up_to: see `search`.
         threads: calls that are worked on at the same time; half of them (at least one) may be
             Audience, more of which are RESOURCE_EXHAUSTED.
         max_calls: calls that are taken in at the same time; more are RESOURCE_EXHAUSTED.
@@ -55,8 +52,6 @@ class ServingSettings(Settings):
     tls: Tls | None = None
     blocked_items: tuple[str, ...] = ()
     blocked_categories: tuple[str, ...] = ()
-    search: Literal["auto", "exact", "approximate"] = "auto"
-    exact_up_to: int = Field(default=200_000, ge=0)
     threads: int = Field(default=4, ge=1, le=64)
     max_calls: int = Field(default=256, ge=1, le=10_000)
     max_message_mib: int = Field(default=4, ge=1, le=64)

@@ -7,7 +7,6 @@ Nothing is read from the log and no text is encoded: a new adapter costs a matri
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,18 +19,16 @@ from clients.recommending.head import LocalHead
 from clients.recommending.mixing import tuned
 from clients.recommending.scorer import InterestScorer
 from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta, Snapshot, file_sha256
+from clients.stamp import FILES as PLATFORM
 from shared.adapters import Adapter, adapter_sha256, initial_adapter
 from shared.errors import StorageError
 from shared.files import storage_error, write_json
 from shared.whitening import Whitening, fit_whitening
 
-Progress = Callable[[str, int, int], None]
 _AT_ONCE = 1024
 
 
-def newest(
-    platform: Platform, folder: Path, *, own_weight: float, progress: Progress | None = None
-) -> Snapshot:
+def newest(platform: Platform, folder: Path, *, own_weight: float) -> Snapshot:
     """The snapshot of what the platform has now: the one in `folder` that is of it, or a new one.
 
     Older ones are removed once the new one is whole; who has one of them mapped keeps it.
@@ -39,7 +36,6 @@ def newest(
     Args:
         folder: of snapshots; each lies in a folder named by its id.
         own_weight: `PublicSettings.own_weight` of the platform.
-        progress: called with (what, done, total).
 
     Raises:
         RunError, AdapterError: what lies in the platform's folder is damaged.
@@ -49,23 +45,12 @@ def newest(
     made_from = _id(platform, adapter, whitening)
     place = folder / made_from
     if not (place / META).is_file():
-        _write(place, platform, adapter, whitening, Progressing(progress), made_from, round_)
+        _write(place, platform, adapter, whitening, round_)
     found = Snapshot.open(place)
     for other in folder.iterdir():
         if other.is_dir() and other != place:
             shutil.rmtree(other, ignore_errors=True)
     return found
-
-
-class Progressing:
-    """A progress that may be nobody's."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-
-    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
-        if self._progress is not None:
-            self._progress(what, done, total)
 
 
 def _model(platform: Platform, own_weight: float) -> tuple[Adapter, Whitening, int]:
@@ -81,33 +66,22 @@ def _model(platform: Platform, own_weight: float) -> tuple[Adapter, Whitening, i
 
 def _id(platform: Platform, adapter: Adapter, whitening: Whitening) -> str:
     digest = hashlib.sha256(f"{FORMAT} {adapter_sha256(adapter)} {whitening.sha256}".encode())
-    for name in ("platform.json", "catalogue.json", "states.npy", "sequences.npz"):
+    for name in PLATFORM:
         digest.update(file_sha256(platform.folder / name).encode())
-    held_out = platform.folder / "heldout.npz"
-    digest.update(file_sha256(held_out).encode() if held_out.is_file() else b"-")
     return digest.hexdigest()[:32]
 
 
 def _write(
-    place: Path,
-    platform: Platform,
-    adapter: Adapter,
-    whitening: Whitening,
-    progress: Progressing,
-    made_from: str,
-    round_: int,
+    place: Path, platform: Platform, adapter: Adapter, whitening: Whitening, round_: int
 ) -> None:
     model = platform.record.model
-    progress("adapting the items")
     scorer = InterestScorer.of(model, adapter, platform.ground(whitening))
     sequences = platform.sequences
     head = LocalHead.fit(sequences, len(platform.catalogue), decay=model.decay)
-    progress("weighing the local head")
     head = tuned(head, scorer, sequences, history_length=model.history_length)
     users = np.zeros((len(sequences), scorer.items.shape[1]), np.float16)
     for start in range(0, len(sequences), _AT_ONCE):
         stop = min(start + _AT_ONCE, len(sequences))
-        progress("reading the users", stop, len(sequences))
         histories = [sequences[number] for number in range(start, stop)]
         users[start:stop] = scorer.interests(histories).numpy()
     arrays: dict[str, NDArray[np.generic]] = {
@@ -129,7 +103,7 @@ def _write(
         for name in ("catalogue.json", "sequences.npz"):
             shutil.copyfile(platform.folder / name, making / name)
         meta = Meta(
-            id=made_from,
+            id=place.name,
             platform=platform.name,
             round=round_,
             decay=model.decay,

@@ -157,23 +157,12 @@ class Snapshot:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The items, for people."""
-        found = json.loads((self.folder / "catalogue.json").read_text(encoding="utf-8"))
-        return Catalogue(
-            ids=tuple(found["ids"]),
-            texts=tuple(found["texts"]),
-            titles=tuple(found["titles"]),
-            categories=tuple(tuple(path) for path in found["categories"]),
-        )
+        return Catalogue.load(self.folder / "catalogue.json")
 
     @cached_property
     def sequences(self) -> Sequences:
         """The users' histories as the platform's log had them, under pseudonyms."""
-        with np.load(self.folder / "sequences.npz", allow_pickle=False) as found:
-            return Sequences(
-                users=tuple(found["users"].tolist()),
-                items=found["items"],
-                offsets=found["offsets"],
-            )
+        return Sequences.load(self.folder / "sequences.npz")
 
     @cached_property
     def number_of(self) -> dict[str, int]:

@@ -9,7 +9,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from server.rounds.rollcall import Roll, call_roll
-from shared.protocol import CatalogueReply
+from shared.errors import PolicyRefusal
+from shared.protocol import CatalogueReply, Refusal
 from shared.transparency.keys import SigningKey
 
 PLATFORMS = ("films", "shop")
@@ -28,6 +29,11 @@ class Nodes:
     asked: list[int] = field(default_factory=list)
     patience: list[float] = field(default_factory=list)
     now: float = 0.0
+    owner_of: dict[int, str] = field(default_factory=dict)
+    refusing: dict[int, str] = field(default_factory=dict)
+
+    def owners(self) -> dict[int, str]:
+        return self.owner_of
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.names)
@@ -42,6 +48,10 @@ class Nodes:
                 continue
             if name == "":
                 reply = Message(Error(code=2, reason=""), reply_to=message)
+            elif (said := self.refusing.get(node)) is not None:
+                error = PolicyRefusal(expected="less", got="more", where="policy")
+                refusal = Refusal.of(error, platform=said, public=True)
+                reply = Message(refusal.to_records(), reply_to=message)
             else:
                 reply = Message(self._catalogue(name), reply_to=message)
             reply.metadata.__dict__["_src_node_id"] = node
@@ -121,3 +131,38 @@ def test_with_an_enrolled_key_no_other_passes_for_the_platform() -> None:
     roll = nodes.call(0, keys={"shop": key("shop")})
     assert roll.nodes == {"films": 11}
     assert f"got key {key('shop', 1)[:12]}" in roll.problems["node 12"]
+
+
+def test_a_partners_node_speaks_for_nobody_else() -> None:
+    """Not even with the other's key, which is public: who was first would keep the other out."""
+    owners = {11: "films", 12: "garden", 13: "shop"}
+    nodes = Nodes({11: "films", 12: "shop", 13: "shop"}, owner_of=owners)
+    roll = nodes.call(30)
+    assert roll.nodes == {"films": 11, "shop": 13}
+    assert roll.problems == {
+        "garden": "expected garden, whose node it is, got 'shop' (set-up)",
+    }
+    nodes = Nodes({11: "shop", 12: "shop"}, owner_of={11: "films", 12: "shop"})
+    roll = nodes.call(0)
+    assert roll.nodes == {"shop": 12}
+    assert roll.problems == {"films": "expected films, whose node it is, got 'shop' (set-up)"}
+
+
+def test_a_liar_who_is_not_in_the_run_does_not_end_the_wait() -> None:
+    """The run's own partner is still to come."""
+    nodes = Nodes({11: "films", 12: "shop"}, owner_of={11: "films", 12: "garden"})
+    roll = nodes.call(30)
+    assert nodes.now == pytest.approx(30, abs=1)
+    assert roll.nodes == {"films": 11}
+    assert nodes.asked == [11, 12]
+
+
+def test_a_refusal_is_held_against_whose_node_it_is() -> None:
+    nodes = Nodes(
+        {11: "films", 12: "shop"},
+        owner_of={11: "films", 12: "shop"},
+        refusing={12: "films"},
+    )
+    roll = nodes.call(0)
+    assert roll.nodes == {"films": 11}
+    assert list(roll.problems) == ["shop"]

@@ -1,6 +1,7 @@
 """The live store: nothing that was accepted is lost, nothing that was erased is left."""
 
 import os
+import random
 import signal
 import sqlite3
 import stat
@@ -128,6 +129,22 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path) -> None:
     assert b"a-secret-item" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert live.opted_out() == {ANN}
     assert live.events() == 1
+    live.close()
+
+
+def test_no_copy_is_left_where_rows_were_moved(tmp_path: Path) -> None:
+    """Two users' events mixed over many pages, so that pages are split and rows moved."""
+    live = Live(tmp_path / "live.db")
+    rng = random.Random(0)
+    rows = [event(ANN, f"ann-{number:05d}", rng.random() * 1e6) for number in range(1500)]
+    rows += [event(BOB, f"bob-{number:05d}", rng.random() * 1e6) for number in range(6000)]
+    rng.shuffle(rows)
+    for start in range(0, len(rows), 250):
+        live.post(rows[start : start + 250])
+    assert live.erase(ANN) == 1500
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert left.count(b"ann-") == 0
+    assert live.events() == 6000
     live.close()
 
 

@@ -37,7 +37,6 @@ def test_by_default_on_loopback() -> None:
         ({"refresh_s": float("inf")}, "refresh_s"),
         ({"refresh_s": float("nan")}, "refresh_s"),
         ({"max_message_mib": 65}, "max_message_mib"),
-        ({"search": "guess"}, "search"),
         ({"adress": "127.0.0.1:1"}, "Did you mean 'address'"),
     ],
 )
