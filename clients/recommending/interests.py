@@ -7,7 +7,7 @@ Everything is computed on the platform, without any randomness.
 Shapes: V items, D width, L events of a history.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,10 @@ _SAME_INTEREST = 0.12  # mean likeness within a group, at least
 _CATEGORY_WEIGHT, _CATEGORY_NEUTRAL = 0.4, 0.25
 _NEIGHBOURS = 20  # catalogue items near a group's middle that help to name it
 _TITLES = 3
+
+Near = Callable[[NDArray[np.integer], NDArray[np.float64], int], NDArray[np.integer]]
+"""(R,) rows, their shares and a count -> so many catalogue rows near their middle, nearest first."""
+
 _TITLE_LENGTH = 60
 
 
@@ -55,6 +59,7 @@ def top_interests(
     *,
     most: int = 5,
     are_unit: bool = False,
+    near: Near | None = None,
 ) -> list[Interest]:
     """The interests behind a history, the heaviest first; none for an empty history.
 
@@ -67,7 +72,9 @@ def top_interests(
         vectors: (V, D) whitened item vectors.
         words: of the same catalogue.
         most: interests returned at most.
-        are_unit: every vector is of length 1, or 0: saves a copy of them all.
+        are_unit: every vector is of length 1, or 0: saves a copy of them all, and `vectors` may be
+            anything that gives rows for an array of rows.
+        near: finds catalogue items near the middle of some; None looks at all vectors.
 
     Raises:
         DataError: shapes do not fit, a weight is negative or not finite, all weights are 0, a row
@@ -82,7 +89,7 @@ def top_interests(
     grouped: dict[str, list[int]] = {}
     for group in _groups(history[counted], unit, words):
         events = [int(counted[place]) for place in group]
-        label = _label(history[events], shares[events], unit, words)
+        label = _label(history[events], shares[events], unit, words, near)
         grouped.setdefault(label, []).extend(events)
     ranked = sorted(grouped.items(), key=lambda entry: (-shares[entry[1]].sum(), min(entry[1])))
     kept = sum(float(shares[events].sum()) for _, events in ranked[:most])
@@ -143,6 +150,7 @@ def _label(
     shares: NDArray[np.float64],
     unit: NDArray[np.float32],
     words: CatalogueWords,
+    near: Near | None,
 ) -> str:
     """The category that best tells the group from the catalogue, else a phrase, else a title."""
     parts = shares / shares.sum()
@@ -150,8 +158,11 @@ def _label(
     if found is not None:
         return found
     middle = parts.astype(np.float32) @ unit[rows]
-    near = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
-    found = words.phrase_label(rows, parts, near)
+    if near is None:
+        around = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
+    else:
+        around = near(rows, parts, _NEIGHBOURS)
+    found = words.phrase_label(rows, parts, around)
     if found is not None:
         return found
     return _short(words.titles[int(rows[int(np.argmax(unit[rows] @ middle))])])

@@ -29,6 +29,7 @@ from shared.errors import ConfigError, ConsentError, RunError, UnknownError
 _CANDIDATES = 5  # times k, among which diversity chooses
 _MOST_CANDIDATES = 500
 _WEEK_S = 7 * 86_400.0
+_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
@@ -88,6 +89,7 @@ class Engine:
         loaded = Loaded(snapshot, Shelf(snapshot, *self._blocked), time.time())
         # Read now what the first request would otherwise wait for.
         _ = (loaded.shelf.open, loaded.shelf.by_category, snapshot.number_of)
+        _ = (snapshot.index, snapshot.frozen, snapshot.together)
         loaded.words.warm()
         return loaded
 
@@ -105,23 +107,33 @@ class Engine:
         _within("diversity", diversity, 0, 1)
         now = self._now
         known, read = self._read(now, who)
-        found = scores.score(now.snapshot, read)
-        allowed = now.shelf.allowed(filters, known)
-        total = found.total
-        if mode is a.Mode.INTEREST_CONTENT:
-            total = self._by_interest(now, read)
+        allowed = now.shelf.allowed(filters)
+        without = _NOTHING if filters.include_seen else known
         wide = k if diversity == 0 else min(max(k, _MOST_CANDIDATES), _CANDIDATES * k)
-        rows = scores.best(total, wide, allowed)
+        if mode is a.Mode.INTEREST_CONTENT:
+            wanted = self._by_interest(now, read)
+            rows, shown = now.snapshot.index.search(
+                wanted, wide, allowed=allowed, without=without, biased=False
+            )
+            found = scores.score(now.snapshot, read, rows)
+        else:
+            found = scores.ranked(
+                now.snapshot, read, wide, allowed=allowed, without=without
+            )
+            shown = found.total
         if diversity > 0:
-            rows = scores.diverse(rows, total[rows], now.snapshot.items[rows], k, diversity)
-        shown = total[rows]
-        if mode is a.Mode.INTEREST_CONTENT and len(rows):
+            vectors = now.snapshot.index.vectors(found.rows)
+            chosen = scores.diverse(shown, vectors, k, diversity)
+            found, shown = found[chosen], shown[chosen]
+        if mode is a.Mode.INTEREST_CONTENT and len(shown):
             powers = np.exp(shown - shown.max())
             shown = powers / powers.sum()
         return a.Recommended(
             items=tuple(
-                a.Recommendation(item=now.item(row), score=float(value), parts=_parts(found, row))
-                for row, value in zip(rows.tolist(), shown, strict=True)
+                a.Recommendation(
+                    item=now.item(row), score=float(shown[place]), parts=_parts(found, place)
+                )
+                for place, row in enumerate(found.rows.tolist())
             ),
             events=len(read),
             snapshot=now.snapshot.meta.id,
@@ -134,12 +146,18 @@ class Engine:
         _within("k", k, 1, 1000)
         now = self._now
         (row,) = rows_of(now.snapshot, (item_id,)).tolist()
-        cosines = now.snapshot.items @ now.snapshot.items[row]
-        allowed = now.shelf.allowed(filters, np.array([row]))
+        itself, index = np.array([row]), now.snapshot.index
+        rows, cosines = index.search(
+            index.vectors(itself)[0],
+            k,
+            allowed=now.shelf.allowed(filters),
+            without=itself,
+            biased=False,
+        )
         return a.Similar(
             items=tuple(
-                a.ScoredItem(item=now.item(found), score=float(cosines[found]))
-                for found in scores.best(cosines, k, allowed).tolist()
+                a.ScoredItem(item=now.item(found), score=cosine)
+                for found, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
             ),
             snapshot=now.snapshot.meta.id,
         )
@@ -170,18 +188,16 @@ class Engine:
         if not len(read):
             raise UnknownError(expected="a history of at least one event", got="none", where="who")
         (row,) = rows_of(now.snapshot, (item_id,)).tolist()
-        found = scores.score(now.snapshot, read)
+        found = scores.score(now.snapshot, read, np.array([row]))
 
-        def totals(histories: list[NDArray[np.int64]]) -> NDArray[np.float32]:
-            return np.array(
-                [scores.score(now.snapshot, history).total[row] for history in histories]
-            )
+        def totals(_: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+            return scores.left_out(now.snapshot, read, row)  # of those very histories, at once
 
         why = explain(read, row, totals, self._groups(now, read, 5))
         return a.Explained(
             item=now.item(row),
-            score=float(found.total[row]),
-            parts=_parts(found, row),
+            score=float(found.total[0]),
+            parts=_parts(found, 0),
             events=tuple((now.item(int(read[place])), share) for place, share in why.events),
             interests=why.interests,
             snapshot=now.snapshot.meta.id,
@@ -198,10 +214,10 @@ class Engine:
             )
         now = self._now
         if item_id is not None:
-            wanted = now.snapshot.items[rows_of(now.snapshot, (item_id,))[0]]
+            wanted = now.snapshot.index.vectors(rows_of(now.snapshot, (item_id,)))[0]
         else:
             rows = self._named(now, interest or "")
-            mean = now.snapshot.items[rows].mean(axis=0)
+            mean = now.snapshot.items[rows].mean(axis=0, dtype=np.float32)
             wanted = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return self._closest(now, wanted, size, self._live.opted_out(), None)
 
@@ -330,7 +346,7 @@ class Engine:
             items=len(now.snapshot.catalogue),
             users=len(now.snapshot.sequences),
             events=self._live.events(),
-            exact=True,
+            exact=now.snapshot.index.exact,
             loaded=now.at,
         )
 
@@ -341,17 +357,33 @@ class Engine:
 
     def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
         weights = scores.recency(len(read), now.snapshot.meta.decay)
+        index = now.snapshot.index
+
+        def near(
+            rows: NDArray[np.integer], shares: NDArray[np.float64], count: int
+        ) -> NDArray[np.int64]:
+            middle = shares.astype(np.float32) @ index.vectors(rows)
+            return index.search(middle, count, biased=False)[0]
+
         return top_interests(
-            read, weights, now.snapshot.vectors, now.words, most=most, are_unit=True
+            read,
+            weights,
+            now.snapshot.frozen,
+            now.words,
+            most=most,
+            are_unit=True,
+            near=near,
         )
 
     def _by_interest(self, now: Loaded, read: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(V,) sum over the user's interests of weight times cosine."""
-        total = np.zeros(len(now.snapshot.popularity), np.float32)
+        """(D,) whose inner product with an item is the sum over the user's interests of weight
+        times cosine.
+        """
+        total = np.zeros(now.snapshot.items.shape[1], np.float32)
         for group in self._groups(now, read, 5):
             rows = read[list(group.events)]
             vector = scores.interest(now.snapshot, rows)
-            total += np.float32(group.weight) * (now.snapshot.items @ vector)
+            total += np.float32(group.weight) * vector
         return total
 
     def _named(self, now: Loaded, interest: str) -> NDArray[np.int64]:
@@ -394,11 +426,11 @@ class Engine:
             yield a.Member(pseudonym=name, score=found[name])
 
 
-def _parts(found: scores.Scored, row: int) -> a.Parts:
+def _parts(found: scores.Scored, place: int) -> a.Parts:
     return a.Parts(
-        shared_model=float(found.shared[row]),
-        co_occurrence=float(found.together[row]),
-        popularity=float(found.popular[row]),
+        shared_model=float(found.shared[place]),
+        co_occurrence=float(found.together[place]),
+        popularity=float(found.popular[place]),
     )
 
 

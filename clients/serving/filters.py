@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.answers import Filters
+from clients.serving.answers import NO_FILTERS, Filters
 from clients.serving.snapshot.snapshot import Snapshot
 
 
@@ -44,14 +44,15 @@ class Shelf:
             mask[self._in(name)] = False
         return mask
 
-    def allowed(
-        self, filters: Filters, seen: NDArray[np.integer] | None = None
-    ) -> NDArray[np.bool_]:
-        """(V,) what may be shown; ids and categories that nobody knows match nothing.
+    def allowed(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """(V,) what may be shown; None is all.
 
-        Args:
-            seen: rows of the history, left out unless the filters include them.
+        Ids and categories that nobody knows match nothing.  What the user has seen is for the
+        caller to leave out.
         """
+        asked = replace(filters, include_seen=False)
+        if asked == NO_FILTERS and not (self.blocked_items or self.blocked_categories):
+            return None
         mask = self.open.copy()
         if filters.only_items:
             only = np.zeros_like(mask)
@@ -65,8 +66,6 @@ class Shelf:
         for name in filters.exclude_categories:
             mask[self._in(name)] = False
         mask[self._rows(filters.exclude_items)] = False
-        if seen is not None and not filters.include_seen:
-            mask[seen] = False
         return mask
 
     def _in(self, name: str) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
     DIR/
     ├── snapshot.json      what it was made from, and the SHA-256 of every other file; written last
-    ├── items.npy          (V, D) float32 adapted items, of unit length (or zero)
-    ├── vectors.npy        (V, D) float32 whitened items as the frozen model has them
+    ├── items.npy          (V, D) float16 adapted items, of unit length (or zero)
+    ├── vectors.npy        (V, D) float16 whitened items as the frozen model has them
+    ├── lists.*.npy        what finds items where there are many, see `approximate`
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
     ├── users.npy          (U, D) float16 interest vectors of the users known at the time
@@ -15,7 +16,6 @@ Nothing here imports torch.
 Shapes: `V` items, `D` width, `U` users, `L` events of a history.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +25,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.index import Index
+from clients.serving.snapshot.index_rows import Rows
 from shared.catalogue import Catalogue
 from shared.errors import RunError
 from shared.events import Sequences
+from shared.files import file_sha256
 
 META = "snapshot.json"
-FORMAT = 1
+FORMAT = 2
 ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
@@ -89,7 +93,7 @@ class Snapshot:
             if values.pop("format") != FORMAT:
                 raise ValueError("format")
             meta = Meta(**values)
-            if set(meta.files) != set(FILES):
+            if set(meta.files) not in (set(FILES), {*FILES, *LISTS}):
                 raise ValueError("files")
             for name, expected in meta.files.items():
                 path = folder / name
@@ -127,14 +131,40 @@ class Snapshot:
         return found
 
     @cached_property
-    def items(self) -> NDArray[np.float32]:
+    def items(self) -> NDArray[np.float16]:
         """(V, D) adapted items."""
         return self._array("items")
 
     @cached_property
-    def vectors(self) -> NDArray[np.float32]:
+    def vectors(self) -> NDArray[np.float16]:
         """(V, D) frozen items."""
         return self._array("vectors")
+
+    @cached_property
+    def bias(self) -> NDArray[np.float32]:
+        """(V,) what popularity adds to a score."""
+        found: NDArray[np.float32] = np.float32(self.meta.popularity) * self.popularity
+        return found
+
+    @cached_property
+    def index(self) -> Index:
+        """Searches `items`.
+
+        Raises:
+            RunError: its files are damaged.
+        """
+        return Index.open(
+            self.items,
+            self.bias,
+            self.folder,
+            limit=len(self.items) if set(self.meta.files) == set(FILES) else 0,
+            files=self.meta.files,
+        )
+
+    @cached_property
+    def frozen(self) -> Rows:
+        """`vectors`, row by row."""
+        return Rows(self.vectors, self.bias, apart=not self.index.exact)
 
     @cached_property
     def popularity(self) -> NDArray[np.float32]:
@@ -168,9 +198,3 @@ class Snapshot:
     def number_of(self) -> dict[str, int]:
         """Pseudonym -> number in `sequences`."""
         return {user: number for number, user in enumerate(self.sequences.users)}
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
