@@ -7,14 +7,14 @@ in any language.  Shapes: V items, R items of a group.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import log
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shared.catalogue import Catalogue
 
 _TOKEN = re.compile(r"\w(?:[\w'’-]*\w)?")
 _LONGEST_PHRASE = 4
@@ -25,14 +25,52 @@ _COVERAGE = 0.5  # share of the group that a name must cover, if any name does
 _NEAR_COVERAGE = 0.2  # share of the neighbours that must have a phrase of only one item
 
 
-class CatalogueWords:
-    """Frequencies of categories and title phrases: built once per catalogue, used per user."""
+class Named(Protocol):
+    """What of a catalogue is read here."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    @property
+    def titles(self) -> Sequence[str]:
+        """V short names."""
+        ...
+
+    @property
+    def categories(self) -> Sequence[tuple[str, ...]]:
+        """V category paths."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What has been counted before.
+
+    Args:
+        categories: name -> items.
+        categorised: items with any category.
+        phrases: title phrase -> titles, see `phrases_of`; 0 for one of fewer than two titles.
+    """
+
+    categories: Mapping[str, int]
+    categorised: int
+    phrases: Mapping[str, int]
+
+
+class CatalogueWords:
+    """Frequencies of categories and title phrases: built once per catalogue, used per user.
+
+    Args:
+        catalogue: the items.
+        counted: saves counting them.
+    """
+
+    def __init__(self, catalogue: Named, counted: Counted | None = None) -> None:
         self.titles = catalogue.titles
         self._paths = catalogue.categories
-        self._category_count = Counter(name for path in self._paths for name in set(path))
-        self._categorised = sum(1 for path in self._paths if path)
+        self._counted = counted
+        if counted is None:
+            names = Counter(name for path in self._paths for name in set(path))
+            categorised = sum(1 for path in self._paths if path)
+            counted = Counted(categories=names, categorised=categorised, phrases={})
+        self._category_count, self._categorised = counted.categories, counted.categorised
 
     def warm(self) -> None:
         """Count title phrases now, and not at the first question."""
@@ -93,11 +131,13 @@ class CatalogueWords:
         return None if best is None else written[best]
 
     @cached_property
-    def _phrase_count(self) -> Counter[str]:
+    def _phrase_count(self) -> Mapping[str, int]:
         """Titles per phrase, for phrases of at least two titles."""
+        if self._counted is not None:
+            return self._counted.phrases
         count: Counter[str] = Counter()
         for title in self.titles:
-            count.update({phrase for phrase, _ in _spans(title)})
+            count.update(phrases_of(title))
         return Counter({phrase: n for phrase, n in count.items() if n > 1})
 
     def _phrase_rarity(self, phrase: str) -> float:
@@ -121,6 +161,11 @@ class CatalogueWords:
     def _edge_fits(self, word: str) -> bool:
         count = max(1, self._phrase_count[word])
         return word.isdigit() or log(len(self.titles) / count) >= _EDGE_RARITY
+
+
+def phrases_of(title: str) -> set[str]:
+    """Every phrase of a title, as they are counted."""
+    return {phrase for phrase, _ in _spans(title)}
 
 
 def _clarity(phrase: str) -> float:

@@ -9,6 +9,7 @@ Shapes: V items, D width, L events of a history.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,14 @@ _SAME_INTEREST = 0.12  # mean likeness within a group, at least
 _CATEGORY_WEIGHT, _CATEGORY_NEUTRAL = 0.4, 0.25
 _NEIGHBOURS = 20  # catalogue items near a group's middle that help to name it
 _TITLES = 3
+_TITLE_LENGTH = 60
 
 Near = Callable[[NDArray[np.integer], NDArray[np.float64], int], NDArray[np.integer]]
-"""(R,) rows, their shares and a count -> so many catalogue rows near their middle, nearest first."""
+"""(R,) rows, their shares and a count -> so many catalogue rows near their middle."""
 
-_TITLE_LENGTH = 60
+
+Vectors = Any
+"""(V, D) float32: an array, or what gives rows for an array of rows and has a length."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +58,7 @@ class Interest:
 def top_interests(
     history: NDArray[np.integer],
     weights: NDArray[np.floating],
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     words: CatalogueWords,
     *,
     most: int = 5,
@@ -72,9 +76,9 @@ def top_interests(
         vectors: (V, D) whitened item vectors.
         words: of the same catalogue.
         most: interests returned at most.
-        are_unit: every vector is of length 1, or 0: saves a copy of them all, and `vectors` may be
-            anything that gives rows for an array of rows.
-        near: finds catalogue items near the middle of some; None looks at all vectors.
+        are_unit: every vector is of length 1, or 0: saves a copy of them all.
+        near: finds catalogue items near the middle of some; None looks at all vectors.  With it and
+            `are_unit` vectors may be anything that gives rows for an array of rows.
 
     Raises:
         DataError: shapes do not fit, a weight is negative or not finite, all weights are 0, a row
@@ -112,9 +116,7 @@ def top_interests(
     return interests
 
 
-def _groups(
-    history: NDArray[np.integer], unit: NDArray[np.float32], words: CatalogueWords
-) -> list[list[int]]:
+def _groups(history: NDArray[np.integer], unit: Vectors, words: CatalogueWords) -> list[list[int]]:
     """Positions of the history in groups: average linkage, cut where groups are too unlike."""
     if len(history) == 1:
         return [[0]]
@@ -148,7 +150,7 @@ def _rarity(names: Iterable[str], words: CatalogueWords) -> float:
 def _label(
     rows: NDArray[np.integer],
     shares: NDArray[np.float64],
-    unit: NDArray[np.float32],
+    unit: Vectors,
     words: CatalogueWords,
     near: Near | None,
 ) -> str:
@@ -159,7 +161,7 @@ def _label(
         return found
     middle = parts.astype(np.float32) @ unit[rows]
     if near is None:
-        around = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
+        around: NDArray[np.integer] = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
     else:
         around = near(rows, parts, _NEIGHBOURS)
     found = words.phrase_label(rows, parts, around)
@@ -171,13 +173,13 @@ def _label(
 def _check(
     history: NDArray[np.integer],
     weights: NDArray[np.floating],
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     words: CatalogueWords,
 ) -> None:
     if len(vectors) != len(words.titles) or history.ndim != 1 or history.shape != weights.shape:
         raise DataError(
             expected="one vector per item and one weight per event",
-            got=f"vectors {vectors.shape}, {len(words.titles)} items, history {history.shape}, "
+            got=f"{len(vectors)} vectors, {len(words.titles)} items, history {history.shape}, "
             f"weights {weights.shape}",
             where="interests",
         )

@@ -46,7 +46,7 @@ class Loaded:
     @cached_property
     def words(self) -> CatalogueWords:
         """Names for groups of items."""
-        return CatalogueWords(self.snapshot.catalogue)
+        return CatalogueWords(self.snapshot.catalogue, self.snapshot.catalogue.counted)
 
     def item(self, row: int) -> a.Item:
         """An item for people."""
@@ -90,7 +90,7 @@ class Engine:
         # Read now what the first request would otherwise wait for.
         _ = (loaded.shelf.open, loaded.shelf.by_category, snapshot.number_of)
         _ = (snapshot.index, snapshot.frozen, snapshot.together)
-        loaded.words.warm()
+        _ = loaded.words
         return loaded
 
     def recommend(
@@ -117,9 +117,7 @@ class Engine:
             )
             found = scores.score(now.snapshot, read, rows)
         else:
-            found = scores.ranked(
-                now.snapshot, read, wide, allowed=allowed, without=without
-            )
+            found = scores.ranked(now.snapshot, read, wide, allowed=allowed, without=without)
             shown = found.total
         if diversity > 0:
             vectors = now.snapshot.index.vectors(found.rows)
@@ -386,7 +384,7 @@ class Engine:
             total += np.float32(group.weight) * vector
         return total
 
-    def _named(self, now: Loaded, interest: str) -> NDArray[np.int64]:
+    def _named(self, now: Loaded, interest: str) -> NDArray[np.int32]:
         folded = {name.casefold(): name for name in now.shelf.by_category}
         name = folded.get(" ".join(interest.split()).casefold())
         if name is None:

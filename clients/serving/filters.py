@@ -1,6 +1,5 @@
 """Which items may be shown: what the operator has blocked, and what a request filters."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,13 +26,9 @@ class Shelf:
     blocked_categories: tuple[str, ...] = ()
 
     @cached_property
-    def by_category(self) -> dict[str, NDArray[np.int64]]:
+    def by_category(self) -> dict[str, NDArray[np.int32]]:
         """Category name -> rows."""
-        found: defaultdict[str, list[int]] = defaultdict(list)
-        for row, path in enumerate(self.snapshot.catalogue.categories):
-            for name in dict.fromkeys(path):
-                found[name].append(row)
-        return {name: np.array(rows, np.int64) for name, rows in found.items()}
+        return self.snapshot.catalogue.categories.by_name()
 
     @cached_property
     def open(self) -> NDArray[np.bool_]:
@@ -68,8 +63,8 @@ class Shelf:
         mask[self._rows(filters.exclude_items)] = False
         return mask
 
-    def _in(self, name: str) -> NDArray[np.int64]:
-        return self.by_category.get(name, np.zeros(0, np.int64))
+    def _in(self, name: str) -> NDArray[np.int32]:
+        return self.by_category.get(name, np.zeros(0, np.int32))
 
     def _rows(self, item_ids: Iterable[str]) -> list[int]:
         row_of = self.snapshot.catalogue.row_of

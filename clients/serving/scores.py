@@ -101,9 +101,7 @@ def ranked(
     return found[np.lexsort((found.rows, -found.total))[:k]]
 
 
-def left_out(
-    snapshot: Snapshot, history: NDArray[np.integer], row: int
-) -> NDArray[np.float32]:
+def left_out(snapshot: Snapshot, history: NDArray[np.integer], row: int) -> NDArray[np.float32]:
     """(L + 1,) the total of `row` for the history, and for it without each of its events in turn.
 
     Args:
@@ -185,7 +183,7 @@ def _met(
     """(C,) rows that anything of the history co-occurs with, rising, and (L, C) how much."""
     data, indices, indptr = snapshot.together
     spans = [slice(int(indptr[row]), int(indptr[row + 1])) for row in history.tolist()]
-    columns = np.concatenate([indices[span] for span in spans] or [_NONE])
+    columns = np.concatenate([indices[span] for span in spans] or [_NONE.astype(np.int32)])
     rows, places = np.unique(columns, return_inverse=True)
     values = np.zeros((len(spans), len(rows)), np.float32)
     sizes = [span.stop - span.start for span in spans]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.snapshot.exact import ByteScan
+from clients.serving.snapshot.exact import ByteScan, dots
 from shared.errors import RunError
 from shared.files import file_sha256
 
@@ -40,6 +40,7 @@ LEAST_READ = 20_000
 """Rows that a search reads at least."""
 
 _FAR_FEWER = 4
+_DENSE = 0.25
 
 
 class Lists:
@@ -79,9 +80,7 @@ class Lists:
         self.scan = ByteScan(codes, float(scale), missed)
         self._bias = bias[self.order]
 
-    def _check(
-        self, codes: Any, missed: Any, scale: Any, items: int, width: int
-    ) -> None:
+    def _check(self, codes: Any, missed: Any, scale: Any, items: int, width: int) -> None:
         lists = len(self.centres)
         fits = (
             (codes.shape, codes.dtype) == ((items, width), np.int8)
@@ -119,32 +118,37 @@ class Lists:
             allowed: (V,); with it so many more rows are read that, on average, as many allowed ones
                 are.  None at all come back where there were far fewer.
         """
-        wanted = max(LEAST_READ, int(READ * len(self.order)))
         share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
+        wanted = max(LEAST_READ, int(READ * len(self.order)))
+        if share <= _DENSE:
+            wanted //= 2  # of rows one by one
         spans = self._spans(query, int(wanted / share))
         asked, step = self.scan.rounded(query)
         places = np.concatenate([np.arange(start, stop) for start, stop in spans])
-        if allowed is None:
+        kept = None if allowed is None else np.take(allowed, self.order[places])
+        if kept is not None and np.count_nonzero(kept) < wanted // _FAR_FEWER:
+            return np.zeros(0, np.int64)
+        if share > _DENSE:  # rows in the order they lie in are read quickly, the others with them
             found = [self.scan.dots(slice(start, stop), asked) for start, stop in spans]
             values = np.concatenate(found)
+            if kept is not None:
+                places, values = places[kept], values[kept]
         else:
-            places = places[allowed[self.order[places]]]
-            if len(places) < wanted // _FAR_FEWER:
-                return np.zeros(0, np.int64)
+            places = places[kept]
             values = self.scan.dots(places, asked)
         values *= np.float32(step / self.scan.scale)
         if biased:
             values += self._bias[places]
         if count < len(values):
-            kept = np.argpartition(-values, count)[:count]
-            places, values = places[kept], values[kept]
+            most = np.argpartition(-values, count)[:count]
+            places, values = places[most], values[most]
         best = self.order[places[np.argsort(-values, kind="stable")]]
         return np.concatenate([best, self._zeros(count, allowed)]).astype(np.int64)
 
     def _spans(self, query: NDArray[np.float32], wanted: int) -> list[tuple[int, int]]:
         """(start, stop) of the lists to read."""
         lists = len(self.centres)
-        nearest = np.argsort(-(self.centres @ query))
+        nearest = np.argsort(-dots(self.centres, query))  # BLAS would wake threads that spin
         seen = np.cumsum(np.diff(self.starts)[nearest])
         chosen = nearest[: int(np.searchsorted(seen, wanted)) + 1]
         rows = [(int(self.starts[one]), int(self.starts[one + 1])) for one in chosen]

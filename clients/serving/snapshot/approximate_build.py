@@ -8,6 +8,7 @@ Shapes: `V` items, `D` width, `C` centres, `S` rows of the sample.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,13 @@ def build_lists(
                 progress("rounding items", start, len(order))
             codes[part], missed[part] = _coded(vectors[order[part]], scale)
         codes.flush()
-        others = (order, missed, starts, centres, np.array(scale, np.float32))
+        others: tuple[NDArray[Any], ...] = (
+            order,
+            missed,
+            starts,
+            centres,
+            np.array(scale, np.float32),
+        )
         for name, array in zip(PARTS[1:], others, strict=True):
             np.save(folder / f"lists.{name}.npy", array)
     except OSError as error:

@@ -16,6 +16,7 @@ from clients.platform import Platform
 from clients.recommending.head import LocalHead
 from clients.recommending.mixing import tuned
 from clients.recommending.scorer import InterestScorer
+from clients.serving.snapshot.columns import write_columns
 from clients.serving.snapshot.snapshot import FORMAT, META, Snapshot
 from clients.serving.snapshot.write import About, written
 from clients.stamp import FILES as PLATFORM
@@ -102,5 +103,5 @@ def _write(
     with written(place, about) as making:
         for name, array in arrays.items():
             np.save(making / f"{name}.npy", np.ascontiguousarray(array))
-        for name in ("catalogue.json", "sequences.npz"):
-            shutil.copyfile(platform.folder / name, making / name)
+        write_columns(platform.catalogue, making)
+        shutil.copyfile(platform.folder / "sequences.npz", making / "sequences.npz")

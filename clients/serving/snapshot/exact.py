@@ -50,8 +50,8 @@ class HalfScan:
         rounded = scaled.astype(np.float16)
         missed = float(np.linalg.norm(scaled - rounded.astype(np.float32)))
         bound = LONGEST * (missed + _ROUNDING * float(np.linalg.norm(scaled)))
-        asked = self.vectors if rows is None else self.vectors[rows]
-        return _dots(asked, rounded) * np.float32(largest), bound * largest
+        asked = _taken(self.vectors, slice(None) if rows is None else rows)
+        return dots(asked, rounded) * np.float32(largest), bound * largest
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ByteScan:
         self, rows: slice | NDArray[np.integer], asked: NDArray[np.int8]
     ) -> NDArray[np.float32]:
         """(N,) inner products of integers; times step / `scale` they are estimates."""
-        return _dots(self.codes[rows], asked)
+        return dots(_taken(self.codes, rows), asked)
 
     def estimate(
         self, query: NDArray[np.float32], rows: Rows = None
@@ -96,7 +96,7 @@ class ByteScan:
         return self.dots(which, asked) * np.float32(step / self.scale), bound
 
 
-def _dots(rows: NDArray[np.generic], query: NDArray[np.generic]) -> NDArray[np.float32]:
+def dots(rows: NDArray[np.generic], query: NDArray[np.generic]) -> NDArray[np.float32]:
     """(N,) inner products of (N, D) rows and a (D,) query of the same type; frees the GIL."""
     import numkong
 
@@ -104,6 +104,11 @@ def _dots(rows: NDArray[np.generic], query: NDArray[np.generic]) -> NDArray[np.f
         return np.zeros(0, np.float32)
     found: NDArray[np.float32] = np.asarray(numkong.dot(rows, query, out_dtype="float32"))
     return found
+
+
+def _taken(array: NDArray[np.generic], rows: slice | NDArray[np.integer]) -> NDArray[np.generic]:
+    """Twice as quick as indexing, for rows one by one."""
+    return array[rows] if isinstance(rows, slice) else np.take(array, rows, axis=0)
 
 
 def reaching(

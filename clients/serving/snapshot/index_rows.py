@@ -59,7 +59,7 @@ class Rows:
 
 
 def _file_of(vectors: NDArray[np.float16]) -> tuple[int, int] | None:
-    """(descriptor, offset of the first row) of the file that is mapped; None where there is none."""
+    """(descriptor, offset of the first row) of the mapped file; None where there is none."""
     if not isinstance(vectors, np.memmap) or not vectors.flags.c_contiguous or not vectors.size:
         return None
     if isinstance(vectors.base, np.ndarray) or vectors.filename is None:

@@ -8,7 +8,8 @@
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
     ├── users.npy          (U, D) float16 interest vectors of the users known at the time
-    └── catalogue.json  sequences.npz     the platform's own, as they were then
+    ├── catalogue.*  phrases.*    the platform's items, see `columns`
+    └── sequences.npz      the platform's users, as they were then
 
 Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed.
 Nothing here imports torch.
@@ -26,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.columns import FILES as COLUMNS
+from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.index import Index
 from clients.serving.snapshot.index_rows import Rows
-from shared.catalogue import Catalogue
 from shared.errors import RunError
 from shared.events import Sequences
 from shared.files import file_sha256
@@ -39,7 +41,7 @@ ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
 )
-FILES = (*(f"{name}.npy" for name in ARRAYS), "catalogue.json", "sequences.npz")
+FILES = (*(f"{name}.npy" for name in ARRAYS), *COLUMNS, "sequences.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +187,9 @@ class Snapshot:
         return data, indices, indptr
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Columns:
         """The items, for people."""
-        return Catalogue.load(self.folder / "catalogue.json")
+        return Columns(self.folder)
 
     @cached_property
     def sequences(self) -> Sequences:

@@ -39,7 +39,7 @@ def written(
     place: Path,
     about: About,
     *,
-    exact_limit: int = EXACT_LIMIT,
+    exact_limit: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Path]:
     """A folder to put the snapshot's arrays and files into; at the end it becomes `place`.
@@ -48,12 +48,13 @@ def written(
 
     Args:
         place: named by the snapshot's id.
-        exact_limit: up to so many items every search is exact.
+        exact_limit: up to so many items every search is exact; None is `EXACT_LIMIT`.
         progress: of building the index.
 
     Raises:
         StorageError: the disk refused.
     """
+    limit = EXACT_LIMIT if exact_limit is None else exact_limit
     try:
         making = place.with_name(f".making-{place.name}")
         shutil.rmtree(making, ignore_errors=True)
@@ -61,8 +62,8 @@ def written(
         yield making
         items = np.load(making / "items.npy", mmap_mode="r")
         bias = np.float32(about.popularity) * np.load(making / "popularity.npy")
-        build_index(items, bias, making, seed=_SEED, limit=exact_limit, progress=progress)
-        names = [*FILES, *(LISTS if len(items) > exact_limit else ())]
+        build_index(items, bias, making, seed=_SEED, limit=limit, progress=progress)
+        names = [*FILES, *(LISTS if len(items) > limit else ())]
         meta = Meta(
             id=place.name,
             files={name: file_sha256(making / name) for name in names},

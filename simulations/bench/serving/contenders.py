@@ -171,7 +171,7 @@ def _usearch_build(vectors: Vectors, bias: Bias, folder: Path, threads: int) -> 
 def _usearch_open(vectors: Vectors, bias: Bias, folder: Path, effort: int) -> Search:
     from usearch.index import Index
 
-    index = Index.restore(str(folder / "index.usearch"), view=True)
+    index: Any = Index.restore(str(folder / "index.usearch"), view=True)
     index.expansion_search = effort
 
     def search(query: NDArray[np.float32], k: int) -> NDArray[np.integer]:
@@ -182,9 +182,7 @@ def _usearch_open(vectors: Vectors, bias: Bias, folder: Path, effort: int) -> Se
     return search
 
 
-def _with_bias(
-    vectors: Vectors, bias: Bias, rows: NDArray[np.integer]
-) -> NDArray[np.float32]:
+def _with_bias(vectors: Vectors, bias: Bias, rows: NDArray[np.integer]) -> NDArray[np.float32]:
     return np.hstack([vectors[rows].astype(np.float32), bias[rows, None]])
 
 

@@ -1,8 +1,9 @@
 """Searches side by side: how much of the truth is found, how soon, in how much memory.
 
-Every contender is built in one process and searched in another, so that what is resident is its own.
-Searches come at random moments, 100 a second on average, whether or not the ones before are done, from
-a pool of threads as in a service; what is told is from the moment a search should have begun.
+Every contender is built in one process and searched in another, so that what is resident is its
+own.  Searches come at random moments, 100 a second on average, whether or not the ones before are
+done, from a pool of threads as in a service; what is told is from the moment a search should have
+begun.
 
     python -m simulations.bench.serving.search FOLDER WORD ...      what the parent runs
 """
@@ -123,7 +124,7 @@ def _world(
 
 
 def _measured(folder: Path, name: str, rate: float, threads: int) -> dict[str, Any]:
-    """{"name", "build_s", "disk_mib", "effort", "recall", "one_ms", "p50_ms", "p99_ms", "resident_mib"}.
+    """What `_COLUMNS` shows of one contender.
 
     With the least effort that reaches `RECALL`, or with the most.
     """
