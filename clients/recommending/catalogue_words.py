@@ -7,7 +7,7 @@ in any language.  Shapes: V items, R items of a group.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -99,15 +99,19 @@ class CatalogueWords:
         return None
 
     def phrase_label(
-        self, rows: NDArray[np.integer], parts: NDArray[np.float64], near: NDArray[np.integer]
+        self,
+        rows: NDArray[np.integer],
+        parts: NDArray[np.float64],
+        near: Callable[[], NDArray[np.integer]],
     ) -> str | None:
         """The phrase of up to 4 words that best names the items; None if none covers enough.
 
         Args:
             rows: (R,) the group's items.
             parts: (R,) their weights, summing to 1.
-            near: catalogue items like them: a phrase that only one item of the group has must be
-                theirs too, or a single item would be named by any odd word of its title.
+            near: finds catalogue items like them, and is called where there is a phrase to choose:
+                one that only one item of the group has must be theirs too, or a single item would
+                be named by any odd word of its title.
         """
         covered: defaultdict[str, float] = defaultdict(float)
         around: defaultdict[str, float] = defaultdict(float)
@@ -118,14 +122,15 @@ class CatalogueWords:
                 covered[phrase] += float(part)
                 support[phrase] += 1
                 written.setdefault(phrase, text)
-        for row in near:
-            for phrase in self._phrases(int(row)):
-                around[phrase] += 1 / len(near)
+        wide = {phrase: share for phrase, share in covered.items() if share >= _COVERAGE - 1e-9}
+        neighbours = near() if wide else ()
+        for row in neighbours:
+            for phrase in wide.keys() & phrases_of(self.titles[int(row)]):
+                around[phrase] += 1 / len(neighbours)
         score = {
             phrase: (share + around[phrase]) * self._phrase_rarity(phrase) * _clarity(phrase)
-            for phrase, share in covered.items()
-            if share >= _COVERAGE - 1e-9
-            and (support[phrase] > 1 or around[phrase] >= _NEAR_COVERAGE - 1e-9)
+            for phrase, share in wide.items()
+            if support[phrase] > 1 or around[phrase] >= _NEAR_COVERAGE - 1e-9
         }
         best = min(score, key=lambda phrase: (-score[phrase], -len(phrase), phrase), default=None)
         return None if best is None else written[best]
@@ -174,10 +179,8 @@ def _clarity(phrase: str) -> float:
 
 def _spans(title: str) -> Iterator[tuple[str, str]]:
     """Every run of 1 to 4 words: (lower case with plain apostrophes, as written)."""
-    tokens = list(_TOKEN.finditer(title))
-    for first in range(len(tokens)):
-        for last in range(first, min(first + _LONGEST_PHRASE, len(tokens))):
-            phrase = " ".join(
-                token.group().lower().replace("’", "'") for token in tokens[first : last + 1]
-            )
-            yield phrase, title[tokens[first].start() : tokens[last].end()]
+    places = [token.span() for token in _TOKEN.finditer(title)]
+    words = [title[start:end].lower().replace("’", "'") for start, end in places]
+    for first, (start, _) in enumerate(places):
+        for last in range(first, min(first + _LONGEST_PHRASE, len(places))):
+            yield " ".join(words[first : last + 1]), title[start : places[last][1]]

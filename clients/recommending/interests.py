@@ -133,14 +133,20 @@ def _groups(history: NDArray[np.integer], unit: Vectors, words: CatalogueWords) 
 def _category_likeness(history: NDArray[np.integer], words: CatalogueWords) -> NDArray[np.float64]:
     """(L, L): weighted Jaccard similarity of categories, rare ones counting more; 0 if unknown."""
     names = [words.categories(int(row)) for row in history]
-    likeness = np.zeros((len(history), len(history)))
-    for i, first in enumerate(names):
-        for j, second in enumerate(names[:i]):
+    distinct = list(dict.fromkeys(names))  # a history has few
+    likeness = np.zeros((len(distinct), len(distinct)))
+    for i, first in enumerate(distinct):
+        for j, second in enumerate(distinct[: i + 1]):
             whole = _rarity(first + second, words)
             if first and second and whole > 0:
                 both = _rarity([name for name in first if name in second], words)
-                likeness[i, j] = _CATEGORY_WEIGHT * (both / whole - _CATEGORY_NEUTRAL)
-    return likeness + likeness.T
+                value = _CATEGORY_WEIGHT * (both / whole - _CATEGORY_NEUTRAL)
+                likeness[i, j] = likeness[j, i] = value
+    place = {path: number for number, path in enumerate(distinct)}
+    which = [place[path] for path in names]
+    found = likeness[np.ix_(which, which)]
+    np.fill_diagonal(found, 0.0)
+    return found
 
 
 def _rarity(names: Iterable[str], words: CatalogueWords) -> float:
@@ -160,10 +166,12 @@ def _label(
     if found is not None:
         return found
     middle = parts.astype(np.float32) @ unit[rows]
-    if near is None:
-        around: NDArray[np.integer] = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
-    else:
-        around = near(rows, parts, _NEIGHBOURS)
+
+    def around() -> NDArray[np.integer]:
+        if near is not None:
+            return near(rows, parts, _NEIGHBOURS)
+        return np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
+
     found = words.phrase_label(rows, parts, around)
     if found is not None:
         return found

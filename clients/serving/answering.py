@@ -361,7 +361,7 @@ class Engine:
             rows: NDArray[np.integer], shares: NDArray[np.float64], count: int
         ) -> NDArray[np.int64]:
             middle = shares.astype(np.float32) @ index.vectors(rows)
-            return index.search(middle, count, biased=False)[0]
+            return index.search(middle, count, biased=False, roughly=True)[0]
 
         return top_interests(
             read,

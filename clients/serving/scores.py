@@ -110,17 +110,20 @@ def left_out(snapshot: Snapshot, history: NDArray[np.integer], row: int) -> NDAr
     events, decay = len(history), snapshot.meta.decay
     weights = np.zeros((events + 1, events), np.float32)
     weights[0] = recency(events, decay)
-    fewer = recency(events - 1, decay)
-    for gone in range(events):
-        weights[gone + 1] = np.insert(fewer, gone, np.float32(0))
+    fewer = np.append(recency(events - 1, decay), np.float32(0))
+    place = np.arange(events)
+    # an event keeps its weight, or takes that of the one before it where that is gone
+    weights[1:] = fewer[place - (place > place[:, None])]
+    np.fill_diagonal(weights[1:], 0.0)
     interests = weights @ snapshot.index.vectors(history)
     interests /= np.maximum(np.linalg.norm(interests, axis=1, keepdims=True), 1e-12)
     cosines = interests @ snapshot.index.vectors(np.array([row]))[0]
     rows, values = _met(snapshot, history)
     found = weights @ values  # (L + 1, C)
     best = found.max(axis=1, initial=0.0)
-    place = int(np.searchsorted(rows, row))
-    own = found[:, place] if place < len(rows) and rows[place] == row else np.zeros_like(best)
+    column = int(np.searchsorted(rows, row))
+    is_met = column < len(rows) and rows[column] == row
+    own = found[:, column] if is_met else np.zeros_like(best)
     beside = np.divide(own, best, out=np.zeros_like(best), where=best > 0)
     total: NDArray[np.float32] = (
         cosines + snapshot.bias[row] + np.float32(snapshot.meta.knn) * beside

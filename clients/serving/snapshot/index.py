@@ -1,8 +1,9 @@
 """The items with the largest inner product plus bias: exactly, or by lists where there are many.
 
-Up to `EXACT_LIMIT` items every row is scanned in half precision, as it lies on disk, and the best
-are scored again in float32: the answer is what sorting all scores would give.  Beyond, inverted
-lists (`approximate`) find candidates, which are scored again from the half-precision rows.
+Up to `EXACT_LIMIT` items every row is scanned, and those that can be among the best are scored
+again from their half-precision rows: the answer is what sorting all scores would give (`exact`).
+Up to `SMALL` items the half-precision rows themselves are scanned, beyond 8-bit ones that lie in
+inverted lists (`approximate`).  Beyond the limit only the lists near the interest are read.
 
 Filters never cost correctness.  A search with few allowed items scans those (8-bit rows with
 bounds, then half precision, see `exact`).  With many it reads more lists; where too few items
@@ -27,7 +28,10 @@ from clients.serving.snapshot.index_rows import Rows
 from shared.errors import ConfigError
 
 EXACT_LIMIT = 100_000
-"""Up to so many items every search is exact: a scan of them takes 4 ms on one core."""
+"""Up to so many items every search is exact: a scan of them takes 2 ms on one core."""
+
+SMALL = 10_000
+"""Up to so many there are no lists."""
 
 _MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close ones wrongly
 _SPARSE = 20  # one in so many allowed, or fewer: those are scanned
@@ -44,15 +48,17 @@ def build_index(
     *,
     seed: int,
     limit: int = EXACT_LIMIT,
+    small: int = SMALL,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Write what `Index.open` needs beside the vectors: nothing where `limit` items or fewer.
+    """Write what `Index.open` needs beside the vectors: nothing where there are few, see `listed`.
 
     Args:
         vectors: (V, D) rows of unit length; some may be zero.
         bias: (V,) >= 0.
         folder: exists.
         seed: see `build_lists`.
+        limit, small: up to so many items searches are exact, or do without lists.
         progress: called with (what, done, total).
 
     Raises:
@@ -60,20 +66,32 @@ def build_index(
         StorageError: the disk refused.
     """
     _check(vectors, bias)
-    if len(vectors) > limit:
+    if listed(len(vectors), limit, small):
         build_lists(vectors, bias, folder, seed=seed, progress=progress)
+
+
+def listed(items: int, limit: int = EXACT_LIMIT, small: int = SMALL) -> bool:
+    """Whether there are lists."""
+    return items > min(limit, small)
 
 
 class Index:
     """Items to search; safe to be used from many threads.
 
     Args:
-        vectors, bias, lists: see `open`; without lists every search is exact.
+        vectors, bias, lists: see `open`.
+        exact: whether every search is; without lists it has to be.
     """
 
     def __init__(
-        self, vectors: NDArray[np.float16], bias: NDArray[np.float32], lists: Lists | None
+        self,
+        vectors: NDArray[np.float16],
+        bias: NDArray[np.float32],
+        lists: Lists | None,
+        *,
+        exact: bool,
     ) -> None:
+        self.exact = exact
         self._bias, self._lists = np.asarray(bias), lists
         self._rows = Rows(vectors, self._bias, apart=lists is not None)
         self._half = HalfScan(np.asarray(vectors))
@@ -86,6 +104,7 @@ class Index:
         folder: Path,
         *,
         limit: int = EXACT_LIMIT,
+        small: int = SMALL,
         files: Mapping[str, str] | None = None,
     ) -> "Index":
         """The index of a folder.
@@ -93,7 +112,7 @@ class Index:
         Args:
             vectors: (V, D), as given to `build_index`; a memory map stays one.
             bias: (V,).
-            limit: as given to `build_index`.
+            limit, small: as given to `build_index`.
             files: name -> SHA-256 of the index's files; None does not look.
 
         Raises:
@@ -101,14 +120,10 @@ class Index:
             RunError: the files are missing, damaged, or of other items.
         """
         _check(vectors, bias)
-        if len(vectors) <= limit:
-            return cls(vectors, bias, None)
-        return cls(vectors, bias, Lists(folder, bias, vectors.shape[1], files))
-
-    @property
-    def exact(self) -> bool:
-        """Whether every search is exact."""
-        return self._lists is None
+        lists = None
+        if listed(len(vectors), limit, small):
+            lists = Lists(folder, bias, vectors.shape[1], files)
+        return cls(vectors, bias, lists, exact=len(vectors) <= limit)
 
     def vectors(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """(N, D) the vectors of `rows`."""
@@ -133,6 +148,7 @@ class Index:
         allowed: NDArray[np.bool_] | None = None,
         without: NDArray[np.integer] = _NONE,
         biased: bool = True,
+        roughly: bool = False,
     ) -> Found:
         """The `k` best items and their scores, see `scores`; fewer where there are fewer.
 
@@ -142,6 +158,7 @@ class Index:
             allowed: (V,) items that may be among them; None is all.
             without: rows that may not, in any order.
             biased: see `scores`.
+            roughly: read only lists, where there are any, even where searches are exact.
 
         Returns:
             rows and scores by descending score, ties by row.
@@ -154,7 +171,9 @@ class Index:
         count = len(self._bias) if allowed is None else int(np.count_nonzero(allowed))
         if k <= 0 or count == 0:
             return _NONE, np.zeros(0, np.float32)
-        rows = self._from_lists(query, k, allowed, without, count, biased)
+        rows = None
+        if roughly or not self.exact:
+            rows = self._from_lists(query, k, allowed, without, count, biased)
         if rows is None:
             rows = self._scanned(query, k, allowed, without, count, biased)
         scores = self.scores(query, rows, biased=biased)

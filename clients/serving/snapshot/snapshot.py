@@ -55,6 +55,7 @@ class Meta:
         decay: weight of an event relative to the one after it.
         history_length: most recent events the model reads.
         knn, popularity: the head's mixing weights.
+        exact: whether searches are, see `Index`.
         files: name -> SHA-256.
     """
 
@@ -65,6 +66,7 @@ class Meta:
     history_length: int
     knn: float
     popularity: float
+    exact: bool
     files: dict[str, str]
 
 
@@ -159,19 +161,20 @@ class Snapshot:
             self.items,
             self.bias,
             self.folder,
-            limit=len(self.items) if set(self.meta.files) == set(FILES) else 0,
+            limit=len(self.items) if self.meta.exact else 0,
+            small=0 if LISTS[0] in self.meta.files else len(self.items),
             files=self.meta.files,
         )
 
     @cached_property
     def frozen(self) -> Rows:
         """`vectors`, row by row."""
-        return Rows(self.vectors, self.bias, apart=not self.index.exact)
+        return Rows(self.vectors, self.bias, apart=LISTS[0] in self.meta.files)
 
     @cached_property
     def popularity(self) -> NDArray[np.float32]:
         """(V,) log-popularity."""
-        return self._array("popularity")
+        return np.asarray(self._array("popularity"))
 
     @cached_property
     def users(self) -> NDArray[np.float16]:
@@ -182,7 +185,9 @@ class Snapshot:
     def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
         """Co-occurrence as CSR: data, indices, indptr."""
         data, indices, indptr = (
-            self._array(f"together.{part}") for part in ("data", "indices", "indptr")
+            # not as maps, which are slow to slice
+            np.asarray(self._array(f"together.{part}"))
+            for part in ("data", "indices", "indptr")
         )
         return data, indices, indptr
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from clients.serving.snapshot.approximate import FILES as LISTS
-from clients.serving.snapshot.index import EXACT_LIMIT, build_index
+from clients.serving.snapshot.index import EXACT_LIMIT, build_index, listed
 from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta
 from shared.errors import StorageError
 from shared.files import file_sha256, storage_error, write_json
@@ -63,9 +63,10 @@ def written(
         items = np.load(making / "items.npy", mmap_mode="r")
         bias = np.float32(about.popularity) * np.load(making / "popularity.npy")
         build_index(items, bias, making, seed=_SEED, limit=limit, progress=progress)
-        names = [*FILES, *(LISTS if len(items) > limit else ())]
+        names = [*FILES, *(LISTS if listed(len(items), limit) else ())]
         meta = Meta(
             id=place.name,
+            exact=len(items) <= limit,
             files={name: file_sha256(making / name) for name in names},
             **asdict(about),
         )

@@ -113,7 +113,7 @@ def _loaded(
     for answer, truth in zip(answers, exact_best(snapshot, histories, K), strict=True):
         hits += len({row_of[one.item.item_id] for one in answer.items} & set(truth.tolist()))
     for call in CALLS:  # what is read and cached at first is no growth
-        _load(service, call, plan, users, items, seconds=_WARM_S)
+        _load(service, call, plan, users, items, seconds=min(_WARM_S, plan.seconds))
     before = service.memory()
     loads = {
         call.lower(): _load(service, call, plan, users, items, seconds=plan.seconds)

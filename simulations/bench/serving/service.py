@@ -2,10 +2,10 @@
 
     python -m simulations.bench.serving.service ours|rival FOLDER PLACES
 
-Ours is the engine and the service of `fedinterest-client serve`, over a made-up platform.  The rival
-answers the same Recommend: the interest by torch in single precision, all items in faiss'
-IndexFlatIP, items that the user has already left out.  It has neither popularity nor co-occurrence,
-which would only slow it down.
+Ours is the engine and the service of `fedinterest-client serve`, over a made-up platform.  The
+rival answers the same Recommend: the interest by torch in single precision, all items in faiss'
+IndexFlatIP, items that the user has already left out.  It has neither popularity nor
+co-occurrence, which would only slow it down.
 """
 
 import json

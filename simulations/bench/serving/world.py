@@ -6,7 +6,7 @@ A folder, made once and taken up again by the next run of the same plan:
     ├── world.json           the plan
     ├── secret               of pseudonyms; users are u0, u1, ...
     ├── newest.json          the id of the snapshot that is to be served
-    └── snapshots/ID         the snapshots; a second one (`renewed`) is links to the first one's files
+    └── snapshots/ID         the snapshots; a second one (`renewed`) is links to the first's files
 """
 
 import json

@@ -98,6 +98,28 @@ def test_real_numbers_too(world) -> None:  # type: ignore[no-untyped-def]
         np.testing.assert_allclose(cosines, vectors[plain].astype(np.float64) @ query, atol=1e-6)
 
 
+def test_scanning_lists_is_exact(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Between small and the limit: 8-bit rows, with bounds."""
+    vectors, bias, queries = world
+    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
+    assert index.exact
+    allowed = np.random.default_rng(0).random(ITEMS) < 0.1
+    for query in queries:
+        assert index.search(query, 10)[0].tolist() == by_hand(vectors, bias, query, 10)
+        found = index.search(query, 10, allowed=allowed, without=np.array([77]))[0]
+        assert found.tolist() == by_hand(vectors, bias, query, 10, allowed, (77,))
+
+
+def test_roughly_is_by_lists(world, listed: Index, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
+    few = Index.open(vectors, bias, folder)
+    for query in queries:
+        rough = index.search(query, 10, roughly=True)[0].tolist()
+        assert rough == listed.search(query, 10)[0].tolist()
+        assert few.search(query, 10, roughly=True)[0].tolist() == few.search(query, 10)[0].tolist()
+
+
 def test_up_to_the_limit_it_is_exact_and_needs_no_files(tmp_path: Path) -> None:
     assert EXACT_LIMIT == 100_000
     vectors = clustered(200, 8, seed=0, clusters=5).vectors
