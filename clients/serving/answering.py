@@ -7,7 +7,7 @@ requests in flight finish on theirs.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from clients.serving import answers as a
 from clients.serving import scores
 from clients.serving.filters import Shelf
 from clients.serving.live.store import Live, LiveEvent
-from clients.serving.live.trends import compared
+from clients.serving.live.trends import trends
 from clients.serving.people import People, rows_of
 from clients.serving.snapshot.snapshot import Snapshot
 from shared.errors import ConfigError, ConsentError, RunError, UnknownError
@@ -32,6 +32,7 @@ _WEEK_S = 7 * 86_400.0
 
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
+Learn = Callable[[str, bool], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Engine:
         blocked_items, blocked_categories: never shown.
         forget: removes a user from what is trained on and signs a receipt; None where there is no
             partner's folder to do it in.
+        learn: has a user opted out, or in again, in training too; None likewise.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class Engine:
         blocked_items: tuple[str, ...] = (),
         blocked_categories: tuple[str, ...] = (),
         forget: Forget | None = None,
+        learn: Learn | None = None,
     ) -> None:
-        self._renew, self._live, self._forget = renew, live, forget
+        self._renew, self._live, self._forget, self._learn = renew, live, forget, learn
         self._people = People(live, secret)
         self._blocked = (blocked_items, blocked_categories)
         self._now = self._load(renew())
@@ -234,7 +237,7 @@ class Engine:
                     path = now.snapshot.catalogue.categories[row]
                     counts[path[-1] if path else now.snapshot.catalogue.titles[row]] += count
             halves.append(counts)
-        rising, falling = compared(halves[0], halves[1], k)
+        rising, falling = trends(halves[0], halves[1], k)
         return a.Trends(rising=rising, falling=falling, since=end - window, until=float(end))
 
     def intent(self, text: str, *, k: int = 10) -> a.Intent:
@@ -251,12 +254,12 @@ class Engine:
             for one in known
             if (name := self._people.name(one.user_id)) not in out
         ]
-        accepted = self._live.post(kept)
+        posting = self._live.keep(kept)
         return a.Posted(
-            accepted=accepted,
+            accepted=posting.accepted,
             unknown_items=len(events) - len(known),
-            opted_out=len(known) - len(kept),
-            repeated=len(kept) - accepted,
+            opted_out=len(known) - len(kept) + posting.refused,
+            repeated=posting.repeated,
         )
 
     def put_items(self, items: Sequence[a.NewItem]) -> a.Put:
@@ -271,29 +274,15 @@ class Engine:
         self, user_id: str, *, learning: bool | None = None, similar_users: bool | None = None
     ) -> a.Consent:
         """Keep what a user allows.  Who stops learning is also taken out of what is trained on,
-        before the next round is answered; that cannot be undone from here.
+        before the next round is answered; who begins again is trained on when the log is next
+        prepared.
         """
         name = self._people.name(user_id)
-        before = self._live.consent(name)
-        if learning and not before.learning:
-            raise ConsentError(
-                expected="a user who has not opted out",
-                got="one who has, and was taken out of training",
-                where="learning",
-                remedy="Take the user off the opt-out list, and prepare the platform anew.",
-            )
-        wanted = replace(
-            before,
-            learning=before.learning if learning is None else learning,
-            similar_users=before.similar_users if similar_users is None else similar_users,
-        )
-        if not wanted.learning:
-            wanted = a.Consent(learning=False, similar_users=False)
-        if wanted != before:
-            self._live.allow(name, wanted)  # first: the service stops at once, whatever follows
-        if learning is False and self._forget is not None:
-            self._forget(user_id)  # asked again, it is done again: the first time may have failed
-        return wanted
+        if learning is False:  # first: the service stops at once, whatever follows
+            self._live.set_consent(name, learning=False)
+        if learning is not None and self._learn is not None:
+            self._learn(user_id, learning)  # asked again, it is done again: it may have failed
+        return self._live.set_consent(name, learning=learning, similar_users=similar_users)
 
     def forget(self, user_id: str) -> a.Forgotten:
         """Erase a user here, take them out of training, and leave a receipt."""

@@ -7,11 +7,14 @@ RUN/platforms/NAME.
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from clients.serving.answers import Forgotten
+from clients.serving.live.store import FILE, Live
 from clients.serving.service.settings import ServingSettings
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.stamp import FILES, stamp
@@ -160,6 +163,37 @@ class Served:
         found = json.loads(done.stdout)
         return Forgotten(receipt=Path(found["receipt"]).read_bytes(), found=bool(found["found"]))
 
+    @contextmanager
+    def learning(self, live: Live) -> Iterator[Callable[[str, bool], None] | None]:
+        """Has users opted out of training, or in again; None for a platform of a simulation.
+
+        At the start what the lists say is taken over, and what is pending is taken up.
+
+        Raises:
+            FedInterestError: a list or a receipt cannot be read.
+        """
+        if self.home is None:
+            yield None
+            return
+        from clients.home import Home
+        from clients.serving.live.background import Background
+        from clients.serving.live.consent import follow, opt_in, opt_out
+
+        home, background = Home.open(self.home), Background(self.home)
+
+        def learn(user_id: str, wanted: bool) -> None:
+            (opt_in if wanted else opt_out)(home, live, user_id)
+            if not wanted:
+                background.ask()
+
+        follow(home, live)
+        if live.pending():
+            background.ask()
+        try:
+            yield learn
+        finally:
+            background.stop()
+
     def _stamp(self) -> str:
         """Changes whenever a file that a snapshot is made from was replaced."""
         files = [self.platform / name for name in FILES]
@@ -187,7 +221,6 @@ def run(folder: Path, *, address: str | None = None, json_address: str | None = 
             remedy="pip install 'fedinterest[serving]'",
         )
     from clients.serving.answering import Engine
-    from clients.serving.live.store import Live
     from clients.serving.service.serve import Places, serve
 
     served = Served.at(folder)
@@ -195,22 +228,24 @@ def run(folder: Path, *, address: str | None = None, json_address: str | None = 
     settings = served.settings.replace(
         **{name: value for name, value in changes.items() if value is not None}
     )
-    engine = Engine(
-        served.newest,
-        Live(served.serving / "live.db"),
-        served.secret,
-        blocked_items=settings.blocked_items,
-        blocked_categories=settings.blocked_categories,
-        forget=None if served.home is None else served.forget,
-    )
+    with closing(Live(served.serving / FILE)) as live, served.learning(live) as learn:
+        engine = Engine(
+            served.newest,
+            live,
+            served.secret,
+            blocked_items=settings.blocked_items,
+            blocked_categories=settings.blocked_categories,
+            forget=None if served.home is None else served.forget,
+            learn=learn,
+        )
 
-    def started(places: Places) -> None:
-        told = engine.status()
-        model = f"round {told.round}" if told.round else "frozen model"
-        print(f"{told.platform}, {model}: {told.items:,} items, {told.users:,} users")
-        print(f"gRPC http://{places.grpc}")
-        if places.json:
-            print(f"JSON http://{places.json}/v1/status")
-        print(f"metrics http://127.0.0.1:{places.operations}/metrics", flush=True)
+        def started(places: Places) -> None:
+            told = engine.status()
+            model = f"round {told.round}" if told.round else "frozen model"
+            print(f"{told.platform}, {model}: {told.items:,} items, {told.users:,} users")
+            print(f"gRPC http://{places.grpc}")
+            if places.json:
+                print(f"JSON http://{places.json}/v1/status")
+            print(f"metrics http://127.0.0.1:{places.operations}/metrics", flush=True)
 
-    return serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)
+        return serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)
