@@ -5,9 +5,9 @@ run without privacy gets no sentence about what its users are promised.
 """
 
 import math
-import re
 from urllib.parse import urlsplit
 
+from clients.sources.reasons import reason_words as reason_words
 from simulations.report.record import TRAINED, RunRecord, Score
 
 SYSTEM_WORDS = {
@@ -18,32 +18,9 @@ SYSTEM_WORDS = {
     "federated": "the interest model that the platforms trained together",
     "federated+knn": "federated and knn, combined on the platform",
 }
-_REASONS = {
-    "bad_time": "time missing or unreadable",
-    "bot": "user with too many events a day",
-    "duplicate": "exact duplicate",
-    "future_time": "time in the future",
-    "item_without_id": "catalogue row without id",
-    "item_without_text": "item without text",
-    "missing_item": "no item id",
-    "missing_user": "no user id",
-    "opt_out": "user has opted out",
-    "other_action": "action not asked for",
-    "repeat": "same item again by the same user",
-    "repeated_item": "catalogue row repeated",
-    "return": "returned item",
-    "too_old": "time before the earliest allowed",
-    "unknown_item": "item not in the catalogue",
-}
 _LOW = ("no", "one", "two", "three", "four", "five", "six")
 _NUMBERS = (*_LOW, "seven", "eight", "nine", "ten", "eleven", "twelve")
 _THIN = "\u202f"
-
-
-def reason_words(reason: str) -> str:
-    """A drop reason for people; one that is not known is shown as it is."""
-    key = re.sub(r"[\s-]+", "_", reason.strip().lower())
-    return _REASONS.get(key, reason.replace("_", " "))
 
 
 def count_words(count: int, noun: str) -> str:

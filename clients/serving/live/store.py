@@ -179,6 +179,10 @@ class Live:
         """Who may be found by others."""
         return self._consented()[2]
 
+    def reread(self) -> None:
+        """What users allow is read again: another process may have written it."""
+        self._consents = None
+
     def _consented(self) -> tuple[int, frozenset[str], frozenset[str]]:
         known, changes = self._consents, self._changes
         if known is None or known[0] != changes:
