@@ -168,7 +168,8 @@ def lists(
         best = np.argpartition(-scores, shown - 1, axis=1)[:, :shown]
         worth = np.take_along_axis(scores, best, axis=1)
         order = np.lexsort((best, -worth), axis=1)
-        best, worth = (np.take_along_axis(part, order, axis=1) for part in (best, worth))
+        best = np.take_along_axis(best, order, axis=1)
+        worth = np.take_along_axis(worth, order, axis=1)
         stop = start + len(whole)
         top[start:stop, :shown] = np.where(np.isfinite(worth), best, NOTHING)
         if targets is not None:

@@ -14,6 +14,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def _keep(folder: Path, snapshot: Snapshot, number: int, catalogue: str) -> None
     write_json(place / "about.json", values)
 
 
-def _kept(folder: Path) -> list[dict[str, str | int]] | list:  # type: ignore[type-arg]
+def _kept(folder: Path) -> list[dict[str, Any]]:
     """The oldest first; what cannot be read is as good as gone."""
     found = []
     for path in folder.glob("*/about.json"):

@@ -13,7 +13,7 @@ from clients.serving.answering import Loaded
 from clients.serving.answers import Item
 from clients.serving.fairness import MOST_USERS, lists
 from clients.serving.ui.earlier import Before
-from shared.groups.figures import CUT, NOTHING
+from shared.groups.figures import NOTHING
 
 _MOST = 6
 
@@ -132,6 +132,3 @@ def _interests(
     ]
     found = [one for one in found if abs(one.change) >= 0.001]
     return tuple(sorted(found, key=lambda one: (-abs(one.change), one.name))[:_MOST])
-
-
-__all__ = ["CUT", "InterestMoved", "ItemMoved", "Moved", "moved"]

@@ -13,7 +13,7 @@ from clients.serving.answering import Engine
 from clients.serving.live.store import Live
 from clients.serving.start import CLIENT, PLATFORM, Served
 from clients.serving.ui.earlier import Before, note
-from shared.errors import FedInterestError, RunError
+from shared.errors import FedInterestError
 
 REFRESH_S = 10.0
 
@@ -101,9 +101,7 @@ class Opened:
         try:
             if not desk.engine.reload().changed:
                 return desk
-        except RunError:
-            return desk  # what is open answers on, as the service does
         except FedInterestError:
-            return desk
+            return desk  # what is open answers on, as the service does
         before = note(desk.served.serving / "ui", desk.engine.loaded.snapshot)
         return Desk(desk.served, desk.live, desk.engine, before)

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from markupsafe import Markup
@@ -52,7 +52,7 @@ def run(
             )
             # A daemon: a question that is being worked out must not keep the program from ending.
             threading.Thread(target=pages.warm, name="warm", daemon=True).start()
-            with _shown(server.address) if browser else suppress():
+            with _shown(server.address) if browser else nullcontext():
                 while not (told.is_set() or (stopped is not None and stopped())):
                     told.wait(POLL_S)
         finally:
