@@ -11,6 +11,12 @@ KINDS = {
     "category": "By the category of the item that the user chose next",
 }
 
+_WHO = {
+    "activity": "users with",
+    "popularity": "users whose next item was of the",
+    "category": "users whose next item was in",
+}
+
 
 def integer(value: float) -> str:
     """With thousands separators."""
@@ -82,7 +88,7 @@ def fair(fairness: Fairness) -> str:
         return "There are too few users with held-out events to compare groups."
     said = f"Of {len(groups)} groups, {len(up)} are served clearly better than by the frozen model"
     if down:
-        named = ", ".join(f"“{one.name}”" for one in down)
+        named = ", ".join(f"{_WHO[one.kind]} “{one.name}”" for one in down)
         return f"{said}, and {len(down)} clearly worse: {named}."
     return f"{said}, and none clearly worse."
 
