@@ -201,3 +201,19 @@ def _without_credentials(url: str) -> str:
         return "…"
     place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path}" if parts.scheme else "…"
+
+
+def fair(run: RunRecord) -> str:
+    """How many groups of users gained, and how many lost."""
+    groups = [one for p in run.platforms for one in p.groups if one.kind != "everybody"]
+    counts = {
+        verdict: sum(one.verdict == verdict for one in groups)
+        for verdict in ("better", "worse", "no clear change")
+    }
+    if not groups:
+        return "No platform has enough users to compare groups."
+    return (
+        f"Of {count_words(len(groups), 'group')} of users on all platforms, {counts['better']} are "
+        f"served clearly better than without training, {counts['worse']} clearly worse, and for "
+        f"{counts['no clear change']} there is no clear change."
+    )

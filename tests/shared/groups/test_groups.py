@@ -36,7 +36,9 @@ def test_no_group_is_small_and_nobody_is_lost(sizes: list[int], ordered: bool, f
     assert counts.sum() == (sum(sizes) if sum(sizes) >= fewest else 0)
     if ordered and len(found.names):  # groups of neighbours stay in order
         assert (np.diff(found.members) >= 0).all()
-    for name, count, size in zip(names, np.bincount(members, minlength=len(sizes)), sizes, strict=True):
+    for name, count, size in zip(
+        names, np.bincount(members, minlength=len(sizes)), sizes, strict=True
+    ):
         if name in found.names:
             assert counts[found.names.index(name)] == count == size
 
