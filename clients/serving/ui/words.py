@@ -86,7 +86,13 @@ def fair(fairness: Fairness) -> str:
     down = [one for one in groups if one.change.high < 0]
     if not groups:
         return "There are too few users with held-out events to compare groups."
-    said = f"Of {len(groups)} groups, {len(up)} are served clearly better than by the frozen model"
+    if not up and not down:
+        return (
+            f"In none of {len(groups)} groups can the change since the frozen model be told from "
+            "chance."
+        )
+    gained = f"{len(up)} {'is' if len(up) == 1 else 'are'}" if up else "none is"
+    said = f"Of {len(groups)} groups, {gained} served clearly better than by the frozen model"
     if down:
         named = ", ".join(f"{_WHO[one.kind]} “{one.name}”" for one in down)
         return f"{said}, and {len(down)} clearly worse: {named}."
