@@ -87,6 +87,11 @@ class Engine:
         self._blocked = (blocked_items, blocked_categories)
         self._now = self._load(renew())
 
+    @property
+    def loaded(self) -> Loaded:
+        """What answers now; for the platform's own page, which shows figures of all of it."""
+        return self._now
+
     def _load(self, snapshot: Snapshot) -> Loaded:
         loaded = Loaded(snapshot, Shelf(snapshot, *self._blocked), time.time())
         # Read now what the first request would otherwise wait for.
@@ -136,7 +141,7 @@ class Engine:
         """The items closest to one."""
         _within("k", k, 1, 1000)
         now = self._now
-        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        row = self._open_row(now, item_id)
         cosines = now.snapshot.items @ now.snapshot.items[row]
         allowed = now.shelf.allowed(filters, np.array([row]))
         return a.Similar(
@@ -152,6 +157,7 @@ class Engine:
         _within("most", most, 1, 20)
         now = self._now
         _, read = self._read(now, who)
+        read = read[now.shelf.open[read]]
         return a.Profile(
             interests=tuple(
                 a.Interest(
@@ -172,7 +178,7 @@ class Engine:
         _, read = self._read(now, who)
         if not len(read):
             raise UnknownError(expected="a history of at least one event", got="none", where="who")
-        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        row = self._open_row(now, item_id)
         found = scores.score(now.snapshot, read)
 
         def totals(histories: list[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -180,12 +186,20 @@ class Engine:
                 [scores.score(now.snapshot, history).total[row] for history in histories]
             )
 
-        why = explain(read, row, totals, self._groups(now, read, 5))
+        shown = now.shelf.open[read]
+        places = np.flatnonzero(shown)
+        groups = [  # named after what may be shown; positions are those of the whole history
+            replace(group, events=tuple(places[list(group.events)].tolist()))
+            for group in self._groups(now, read[shown], 5)
+        ]
+        why = explain(read, row, totals, groups)
         return a.Explained(
             item=now.item(row),
             score=float(found.total[row]),
             parts=_parts(found, row),
-            events=tuple((now.item(int(read[place])), share) for place, share in why.events),
+            events=tuple(
+                (now.item(int(read[place])), share) for place, share in why.events if shown[place]
+            ),
             interests=why.interests,
             snapshot=now.snapshot.meta.id,
         )
@@ -201,7 +215,7 @@ class Engine:
             )
         now = self._now
         if item_id is not None:
-            wanted = now.snapshot.items[rows_of(now.snapshot, (item_id,))[0]]
+            wanted = now.snapshot.items[self._open_row(now, item_id)]
         else:
             rows = self._named(now, interest or "")
             mean = now.snapshot.items[rows].mean(axis=0)
@@ -233,7 +247,8 @@ class Engine:
         for start in (end - window, end - 2 * window):
             counts: Counter[str] = Counter()
             for item_id, count in self._live.counts(start, start + window).items():
-                if (row := now.snapshot.catalogue.row_of.get(item_id)) is not None:
+                row = now.snapshot.catalogue.row_of.get(item_id)
+                if row is not None and now.shelf.open[row]:
                     path = now.snapshot.catalogue.categories[row]
                     counts[path[-1] if path else now.snapshot.catalogue.titles[row]] += count
             halves.append(counts)
@@ -328,6 +343,13 @@ class Engine:
         known = self._people.history(now.snapshot, who)
         return known, known[-now.snapshot.meta.history_length :]
 
+    def _open_row(self, now: Loaded, item_id: str) -> int:
+        """The row of an item that may be shown; one that is blocked is as unknown as any other."""
+        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        if not now.shelf.open[row]:
+            raise UnknownError(expected="items of the catalogue", got="1 others", where="item_id")
+        return int(row)
+
     def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
         weights = scores.recency(len(read), now.snapshot.meta.decay)
         return top_interests(
@@ -344,7 +366,11 @@ class Engine:
         return total
 
     def _named(self, now: Loaded, interest: str) -> NDArray[np.int64]:
-        folded = {name.casefold(): name for name in now.shelf.by_category}
+        folded = {
+            name.casefold(): name
+            for name, rows in now.shelf.by_category.items()
+            if now.shelf.open[rows].any()
+        }
         name = folded.get(" ".join(interest.split()).casefold())
         if name is None:
             raise UnknownError(
@@ -355,7 +381,8 @@ class Engine:
                 if folded
                 else "This catalogue has none: ask by item.",
             )
-        return now.shelf.by_category[name]
+        rows = now.shelf.by_category[name]
+        return rows[now.shelf.open[rows]]
 
     def _closest(
         self,
