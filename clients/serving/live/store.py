@@ -1,10 +1,11 @@
-"""What happens between two snapshots, in one SQLite file: events, and what users allow.
+"""What happens between two snapshots, in one SQLite file: events, new items, what users allow.
 
-Guarantees: what `post`, `allow` and `erase` have returned for is on disk, through a kill of the
-process and a loss of power (write-ahead log, synchronous=FULL).  Users are pseudonyms here; no raw
-id is ever stored.  One process writes, any number reads.
+Guarantees: what `post`, `put_items`, `allow` and `erase` have returned for is on disk, through a
+kill of the process and a loss of power (write-ahead log, synchronous=FULL).  Users are pseudonyms
+here; no raw id is ever stored.  One process writes, any number reads.
 """
 
+import json
 import os
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.serving.answers import Consent
+from clients.serving.answers import Consent, NewItem, Put
 from shared.errors import RunError, StorageError
 
 VERSION = 1
@@ -28,6 +29,13 @@ CREATE INDEX by_time ON events (time);
 CREATE TABLE consent (
     user BLOB PRIMARY KEY, learning INTEGER NOT NULL, similar_users INTEGER NOT NULL
 ) WITHOUT ROWID;
+"""
+# Since it was added, in a statement of its own: files of before get it when they are opened.
+_ITEMS = """
+CREATE TABLE IF NOT EXISTS items (
+    item TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE,
+    title TEXT NOT NULL, category TEXT NOT NULL, text TEXT NOT NULL
+);
 """
 
 
@@ -70,6 +78,7 @@ class Live:
                     self._db.execute(f"PRAGMA user_version = {VERSION}")
                 elif version != VERSION:
                     raise RunError(expected=f"version {VERSION}", got=str(version), where=str(path))
+                self._db.execute(_ITEMS)
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -150,6 +159,44 @@ class Live:
         """How many there are."""
         with self._told():
             return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    def put_items(self, items: Sequence[NewItem]) -> Put:
+        """Add items, or change those whose content is another, in one transaction."""
+        counts = {"added": 0, "changed": 0, "unchanged": 0}
+        with self._told(), self._writing, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            (seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM items").fetchone()
+            for one in items:
+                content = (one.title, json.dumps(one.category, ensure_ascii=False), one.text)
+                known = self._db.execute(
+                    "SELECT title, category, text FROM items WHERE item = ?", (one.item_id,)
+                ).fetchone()
+                if known == content:
+                    counts["unchanged"] += 1
+                    continue
+                counts["added" if known is None else "changed"] += 1
+                seq += 1
+                self._db.execute(
+                    "INSERT OR REPLACE INTO items (item, seq, title, category, text) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (one.item_id, seq, *content),
+                )
+        return Put(**counts)
+
+    def items_after(self, seq: int) -> tuple[list[NewItem], int]:
+        """(items added or changed since, oldest change first, as they are now; the number to ask
+        with next time); begin with 0.
+        """
+        with self._told():
+            rows = self._db.execute(
+                "SELECT item, title, category, text, seq FROM items WHERE seq > ? ORDER BY seq",
+                (seq,),
+            ).fetchall()
+        found = [
+            NewItem(item_id=item, title=title, category=tuple(json.loads(category)), text=text)
+            for item, title, category, text, _ in rows
+        ]
+        return found, rows[-1][4] if rows else seq
 
     def consent(self, pseudonym: str) -> Consent:
         """What a user allows; the default where nothing was said."""
