@@ -14,6 +14,9 @@ from typing import Any
 
 from clients.serving.answers import Forgotten
 from clients.serving.service.settings import ServingSettings
+from clients.serving.snapshot.encoder import EncoderMeta
+from clients.serving.snapshot.head import NAME as HEAD
+from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.stamp import FILES, stamp
 from shared.config.federation import run_federation
@@ -165,10 +168,18 @@ class Served:
             return "the newest snapshot was not finished"
 
     def look_again(self) -> None:
-        """Where texts could not be read, the next `newest` tries again: a package may have been
-        installed, or a model may be there now.
+        """Where texts could not be read, or the exported encoder is gone, the next `newest` sees to
+        it again: a package may have been installed, or a model may be there now.
         """
-        if self._kept.is_file() and self.no_texts():
+        try:
+            place = self.serving / "snapshots" / str(self._values()["id"])
+            name = Head.read(place / HEAD).encoder
+            if name:
+                EncoderMeta.read(self.encoders / name)
+            again = bool(self.no_texts())
+        except (OSError, ValueError, KeyError, FedInterestError):
+            again = True
+        if again:
             self._kept.unlink(missing_ok=True)
 
     def forget(self, user_id: str) -> Forgotten:
