@@ -150,12 +150,16 @@ class Stock(Snapshot):
         """Rows of the snapshot whose items have a newer one."""
         return self._home[self._home >= 0]
 
+    @cached_property
+    def _newer(self) -> dict[int, int]:
+        """Replaced row -> the row in its place."""
+        first = len(self.base.popularity)
+        return {home: first + row for row, home in enumerate(self._home.tolist()) if home >= 0}
+
     def current(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """See `Snapshot`."""
         found = rows.astype(np.int64)
-        if len(self.replaced):
-            first = len(self.base.popularity)
-            newer = {int(home): first + n for n, home in enumerate(self._home) if home >= 0}
+        if newer := self._newer:
             found = np.array([newer.get(row, row) for row in found.tolist()], np.int64)
         return found
 
