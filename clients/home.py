@@ -27,6 +27,12 @@ PREPARED = "prepared.json"
 _CACHE = "FEDINTEREST_CACHE"
 
 
+def cache_folder() -> Path:
+    """This machine's cache of what is made of public texts and models."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get(_CACHE) or Path(base) / "fedinterest")
+
+
 @dataclass(frozen=True)
 class Home:
     """One partner's.
@@ -82,8 +88,7 @@ class Home:
     @property
     def cache(self) -> Path:
         """Where encoded catalogues are kept: public texts' vectors, by content."""
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return Path(os.environ.get(_CACHE) or Path(base) / "fedinterest")
+        return cache_folder()
 
     def enrolment(self) -> Enrolment:
         """What the coordinator sent back.

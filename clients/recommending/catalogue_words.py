@@ -8,6 +8,7 @@ in any language.  Shapes: V items, R items of a group.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property
 from math import log
 
@@ -33,6 +34,20 @@ class CatalogueWords:
         self._paths = catalogue.categories
         self._category_count = Counter(name for path in self._paths for name in set(path))
         self._categorised = sum(1 for path in self._paths if path)
+
+    def with_more(
+        self, titles: tuple[str, ...], paths: tuple[tuple[str, ...], ...]
+    ) -> "CatalogueWords":
+        """The same with further items behind the others.
+
+        What is frequent among titles stays as it was counted: a few items do not change that.
+        """
+        found = copy(self)
+        found.titles, found._paths = self.titles + titles, self._paths + paths
+        found._category_count = self._category_count.copy()
+        found._category_count.update(name for path in paths for name in set(path))
+        found._categorised += sum(1 for path in paths if path)
+        return found
 
     def warm(self) -> None:
         """Count title phrases now, and not at the first question."""

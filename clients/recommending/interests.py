@@ -9,6 +9,7 @@ Shapes: V items, D width, L events of a history.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ _CATEGORY_WEIGHT, _CATEGORY_NEUTRAL = 0.4, 0.25
 _NEIGHBOURS = 20  # catalogue items near a group's middle that help to name it
 _TITLES = 3
 _TITLE_LENGTH = 60
+
+
+class Vectors(Protocol):
+    """(V, D) float32: an array, or what is read like one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+    def __matmul__(self, vector: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +59,7 @@ class Interest:
 def top_interests(
     history: NDArray[np.integer],
     weights: NDArray[np.floating],
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     words: CatalogueWords,
     *,
     most: int = 5,
@@ -78,7 +87,7 @@ def top_interests(
     if not len(counted):
         return []
     shares = weights.astype(np.float64) / float(weights.sum(dtype=np.float64))
-    unit = vectors if are_unit else _unit(vectors)
+    unit = vectors if are_unit else _unit(np.asarray(vectors))
     grouped: dict[str, list[int]] = {}
     for group in _groups(history[counted], unit, words):
         events = [int(counted[place]) for place in group]
@@ -105,9 +114,7 @@ def top_interests(
     return interests
 
 
-def _groups(
-    history: NDArray[np.integer], unit: NDArray[np.float32], words: CatalogueWords
-) -> list[list[int]]:
+def _groups(history: NDArray[np.integer], unit: Vectors, words: CatalogueWords) -> list[list[int]]:
     """Positions of the history in groups: average linkage, cut where groups are too unlike."""
     if len(history) == 1:
         return [[0]]
@@ -141,7 +148,7 @@ def _rarity(names: Iterable[str], words: CatalogueWords) -> float:
 def _label(
     rows: NDArray[np.integer],
     shares: NDArray[np.float64],
-    unit: NDArray[np.float32],
+    unit: Vectors,
     words: CatalogueWords,
 ) -> str:
     """The category that best tells the group from the catalogue, else a phrase, else a title."""
@@ -160,13 +167,13 @@ def _label(
 def _check(
     history: NDArray[np.integer],
     weights: NDArray[np.floating],
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     words: CatalogueWords,
 ) -> None:
     if len(vectors) != len(words.titles) or history.ndim != 1 or history.shape != weights.shape:
         raise DataError(
             expected="one vector per item and one weight per event",
-            got=f"vectors {vectors.shape}, {len(words.titles)} items, history {history.shape}, "
+            got=f"{len(vectors)} vectors, {len(words.titles)} items, history {history.shape}, "
             f"weights {weights.shape}",
             where="interests",
         )

@@ -1,14 +1,14 @@
 """The answers of one platform, from its newest snapshot and what has happened since.
 
-A request works on one snapshot from beginning to end: `reload` puts another in its place, and
-requests in flight finish on theirs.
+A request works on one snapshot, with the items that were put beside it, from beginning to end:
+`reload` and `put_items` put another in its place, and requests in flight finish on theirs.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +24,68 @@ from clients.serving.live.store import Live, LiveEvent
 from clients.serving.live.trends import trends
 from clients.serving.people import People, rows_of
 from clients.serving.snapshot.snapshot import Snapshot
+from clients.serving.stock import Stock
+from clients.serving.texts import Texts
 from shared.errors import ConfigError, ConsentError, RunError, UnknownError
 
 _CANDIDATES = 5  # times k, among which diversity chooses
 _MOST_CANDIDATES = 500
 _WEEK_S = 7 * 86_400.0
+_NEAR = 20  # items whose interests are a text's
+_TEMPERATURE = 0.1  # of the softmax over their cosines; the model is trained under it
 
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
 Learn = Callable[[str, bool], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A snapshot and what is worked out of it once."""
+    """A snapshot, with what was put, and what is worked out of it once.
+
+    Args:
+        own_shelf, own_words: of the snapshot alone.
+    """
 
     snapshot: Snapshot
     shelf: Shelf
+    words: CatalogueWords
+    own_shelf: Shelf
+    own_words: CatalogueWords
     at: float
 
-    @cached_property
-    def words(self) -> CatalogueWords:
-        """Names for groups of items."""
-        return CatalogueWords(self.snapshot.catalogue)
+    @classmethod
+    def of(cls, snapshot: Snapshot, *blocked: tuple[str, ...]) -> "Loaded":
+        """Read now what the first request would otherwise wait for.
+
+        Args:
+            blocked: items, and categories.
+        """
+        shelf, words = Shelf(snapshot.catalogue, *blocked), CatalogueWords(snapshot.catalogue)
+        _ = (shelf.open, shelf.by_category, snapshot.number_of)
+        words.warm()
+        return cls(
+            snapshot=snapshot,
+            shelf=shelf,
+            words=words,
+            own_shelf=shelf,
+            own_words=words,
+            at=time.time(),
+        )
+
+    def stocked(self, stock: Stock) -> "Loaded":
+        """The same snapshot with another stock."""
+        more, words = stock.more, self.own_words
+        if more is not None:
+            words = words.with_more(more.titles, more.categories)
+        return replace(self, snapshot=stock, shelf=self.own_shelf.over(stock), words=words)
+
+    @property
+    def shown(self) -> int:
+        """How many items there are."""
+        snapshot = self.snapshot
+        old = len(snapshot.replaced) if isinstance(snapshot, Stock) else 0
+        return len(snapshot.catalogue) - old
 
     def item(self, row: int) -> a.Item:
         """An item for people."""
@@ -69,6 +108,7 @@ class Engine:
         forget: removes a user from what is trained on and signs a receipt; None where there is no
             partner's folder to do it in.
         learn: has a user opted out, or in again, in training too; None likewise.
+        texts: reads new items and sentences; None where nothing can.
     """
 
     def __init__(
@@ -81,8 +121,11 @@ class Engine:
         blocked_categories: tuple[str, ...] = (),
         forget: Forget | None = None,
         learn: Learn | None = None,
+        texts: Texts | None = None,
     ) -> None:
         self._renew, self._live, self._forget, self._learn = renew, live, forget, learn
+        self._texts = texts
+        self._changing = threading.Lock()  # of `_now`; who reads takes it as it is
         self._people = People(live, secret)
         self._blocked = (blocked_items, blocked_categories)
         self._now = self._load(renew())
@@ -93,11 +136,8 @@ class Engine:
         return self._now
 
     def _load(self, snapshot: Snapshot) -> Loaded:
-        loaded = Loaded(snapshot, Shelf(snapshot, *self._blocked), time.time())
-        # Read now what the first request would otherwise wait for.
-        _ = (loaded.shelf.open, loaded.shelf.by_category, snapshot.number_of)
-        loaded.words.warm()
-        return loaded
+        loaded = Loaded.of(snapshot, *self._blocked)
+        return loaded if self._texts is None else loaded.stocked(self._texts.stock(snapshot))
 
     def recommend(
         self,
@@ -256,8 +296,28 @@ class Engine:
         return a.Trends(rising=rising, falling=falling, since=end - window, until=float(end))
 
     def intent(self, text: str, *, k: int = 10) -> a.Intent:
-        """Not served: no text encoder is part of a snapshot yet."""
-        raise _no_encoder("Intent")
+        """What a sentence is about: the items that are closest to it, and their interests, each
+        item counting by the model's own softmax of its cosine.
+        """
+        _within("k", k, 1, 1000)
+        now = self._now
+        texts, stock = self._reading(now, "Intent")
+        adapted, _ = texts.vectors(stock, text)
+        cosines = stock.items @ adapted
+        rows = scores.best(cosines, max(k, _NEAR), now.shelf.open)
+        near = rows[:_NEAR] if adapted.any() else rows[:0]
+        weights = np.exp((cosines[near] - cosines[near].max(initial=-1)) / _TEMPERATURE)
+        return a.Intent(
+            interests=tuple(
+                (group.label, group.weight)
+                for group in top_interests(near, weights, stock.vectors, now.words, are_unit=True)
+            ),
+            items=tuple(
+                a.ScoredItem(item=now.item(row), score=float(cosines[row]))
+                for row in rows[:k].tolist()
+            ),
+            snapshot=stock.meta.id,
+        )
 
     def post_events(self, events: Sequence[a.PostedEvent]) -> a.Posted:
         """Keep events; they count from the next answer on."""
@@ -278,8 +338,17 @@ class Engine:
         )
 
     def put_items(self, items: Sequence[a.NewItem]) -> a.Put:
-        """Not served: see `intent`."""
-        raise _no_encoder("PutItems")
+        """Keep items; they can be recommended, asked about and posted events of when it returns."""
+        if (different := len({one.item_id for one in items})) < len(items):
+            raise ConfigError(
+                expected="different ids", got=f"{len(items) - different} repeated", where="items"
+            )
+        with self._changing:
+            texts, stock = self._reading(self._now, "PutItems")
+            put, changed = texts.put(stock, items)
+            if changed is not stock:
+                self._now = self._now.stocked(changed)
+        return put
 
     def consent(self, user_id: str) -> a.Consent:
         """What a user allows."""
@@ -317,10 +386,11 @@ class Engine:
 
     def reload(self) -> a.Reloaded:
         """Take up the newest snapshot."""
-        found, before = self._renew(), self._now.snapshot.meta.id
-        changed = found.meta.id != before
+        found = self._renew()
+        changed = found.meta.id != self._now.snapshot.meta.id
         if changed:
-            self._now = self._load(found)
+            with self._changing:  # or what is put meanwhile would be put beside the old one only
+                self._now = self._load(found)
         return a.Reloaded(snapshot=found.meta.id, round=found.meta.round, changed=changed)
 
     def status(self) -> a.Status:
@@ -331,12 +401,19 @@ class Engine:
             platform=meta.platform,
             snapshot=meta.id,
             round=meta.round,
-            items=len(now.snapshot.catalogue),
+            items=now.shown,
             users=len(now.snapshot.sequences),
             events=self._live.events(),
             exact=True,
             loaded=now.at,
         )
+
+    def _reading(self, now: Loaded, where: str) -> tuple[Texts, Stock]:
+        if self._texts is None or not isinstance(now.snapshot, Stock):
+            raise RunError(
+                expected="an engine that reads texts", got="one that does not", where=where
+            )
+        return self._texts, now.snapshot
 
     def _read(self, now: Loaded, who: a.Who) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The whole history, and what of it the model reads."""
@@ -415,15 +492,6 @@ def _parts(found: scores.Scored, row: int) -> a.Parts:
         shared_model=float(found.shared[row]),
         co_occurrence=float(found.together[row]),
         popularity=float(found.popular[row]),
-    )
-
-
-def _no_encoder(where: str) -> RunError:
-    return RunError(
-        expected="a snapshot with a text encoder",
-        got="one without",
-        where=where,
-        remedy="This version does not read texts while it serves.",
     )
 
 

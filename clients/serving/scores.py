@@ -50,12 +50,14 @@ def together(snapshot: Snapshot, history: NDArray[np.integer]) -> NDArray[np.flo
     """(V,) the head's co-occurrence in [0, 1]: the best item's is 1, see `LocalHead.knn`."""
     data, indices, indptr = snapshot.together
     weights = recency(len(history), snapshot.meta.decay)
-    found = np.zeros(len(snapshot.popularity), np.float32)
-    for row, weight in zip(history.tolist(), weights, strict=True):
+    found = np.zeros(len(indptr) - 1, np.float32)
+    for row, weight in zip(snapshot.homes(history).tolist(), weights, strict=True):
+        if row < 0:  # new: nobody has had it beside another
+            continue
         part = slice(int(indptr[row]), int(indptr[row + 1]))
         found[indices[part]] += weight * data[part]  # an index is in a row once
     best = float(found.max(initial=0.0))
-    return found / np.float32(best) if best > 0 else found
+    return snapshot.widened(found / np.float32(best) if best > 0 else found)
 
 
 def score(snapshot: Snapshot, history: NDArray[np.integer]) -> Scored:

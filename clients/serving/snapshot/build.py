@@ -18,7 +18,9 @@ from clients.platform import Platform
 from clients.recommending.head import LocalHead
 from clients.recommending.mixing import tuned
 from clients.recommending.scorer import InterestScorer
+from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta, Snapshot, file_sha256
+from clients.serving.snapshot.texts import head_of
 from clients.stamp import FILES as PLATFORM
 from shared.adapters import Adapter, adapter_sha256, initial_adapter
 from shared.errors import StorageError
@@ -76,6 +78,12 @@ def _write(
 ) -> None:
     model = platform.record.model
     scorer = InterestScorer.of(model, adapter, platform.ground(whitening))
+    text_head = head_of(
+        platform.states,
+        whitening,
+        scorer.model.weight.detach().numpy(),
+        encoder=platform.record.encoder,
+    )
     sequences = platform.sequences
     head = LocalHead.fit(sequences, len(platform.catalogue), decay=model.decay)
     head = tuned(head, scorer, sequences, history_length=model.history_length)
@@ -100,6 +108,7 @@ def _write(
         making.mkdir(parents=True, mode=0o700)
         for name, array in arrays.items():
             np.save(making / f"{name}.npy", np.ascontiguousarray(array))
+        text_head.write(making / HEAD)
         for name in ("catalogue.json", "sequences.npz"):
             shutil.copyfile(platform.folder / name, making / name)
         meta = Meta(

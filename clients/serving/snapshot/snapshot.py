@@ -6,6 +6,7 @@
     ├── vectors.npy        (V, D) float32 whitened items as the frozen model has them
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
+    ├── head.npz           what makes such vectors of a new text's states, see `head`
     ├── users.npy          (U, D) float16 interest vectors of the users known at the time
     └── catalogue.json  sequences.npz     the platform's own, as they were then
 
@@ -25,17 +26,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.serving.snapshot.head import NAME as HEAD
 from shared.catalogue import Catalogue
 from shared.errors import RunError
 from shared.events import Sequences
 
 META = "snapshot.json"
-FORMAT = 1
+FORMAT = 2
 ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
 )
-FILES = (*(f"{name}.npy" for name in ARRAYS), "catalogue.json", "sequences.npz")
+FILES = (*(f"{name}.npy" for name in ARRAYS), HEAD, "catalogue.json", "sequences.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,20 @@ class Snapshot:
     def number_of(self) -> dict[str, int]:
         """Pseudonym -> number in `sequences`."""
         return {user: number for number, user in enumerate(self.sequences.users)}
+
+    # Of an item that was put anew, `clients.serving.stock` says otherwise.
+
+    def current(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows that stand for the items in these rows now."""
+        return rows.astype(np.int64)
+
+    def homes(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows in which the platform's own data knows these items; -1 where it does not."""
+        return rows.astype(np.int64)
+
+    def widened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A value an item from a value a row of the platform's own data; 0 where it has none."""
+        return values
 
 
 def file_sha256(path: Path) -> str:
