@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.message_pb2 import Message, Metadata, ObjectTree
 
 from server.membership import gateway
 from server.membership.authority import Authority
@@ -53,6 +54,24 @@ class Scene:
             request = f"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n{lines}\r\n"
             connection.sendall(request.encode())
             return "silence" if hears_nothing(connection) else "an answer"
+
+
+def in_the_name_of(name: str, scene: Scene) -> Any:
+    """What an answer of `news` comes to that says it is `name`'s."""
+    client = fleet(scene.gate.port, scene.contexts["news"], scene.gate.applicants["news"].node)
+    said = Metadata(run_id=1, src_node_id=scene.nodes[name].node.node_id, message_type="train")
+    answer = PushMessagesRequest(
+        node=scene.nodes["news"].node,
+        messages_list=[Message(metadata=said)],
+        message_object_trees=[ObjectTree()],
+    )
+    try:
+        client.PushMessages(answer)
+        return 200
+    except httpx.HTTPStatusError as refused:
+        return refused.response.status_code
+    finally:
+        client.close()
 
 
 def path(path_: str, scene: Scene) -> Any:
@@ -161,6 +180,18 @@ ACTS = (
         lambda scene: scene.fleet_status(NEWS, NEWS, "shop"),
         401,
         (NEWS, "/v1/fleet/pull-messages", 401),
+    ),
+    Act(
+        "an answer in another's name",
+        partial(in_the_name_of, "shop"),
+        403,
+        (NEWS, "/v1/fleet/push-messages", 403),
+    ),
+    Act(  # in its own: only that there is no such run is wrong with it
+        "an answer to no run",
+        partial(in_the_name_of, NEWS),
+        500,
+        (NEWS, "/v1/fleet/push-messages", 500),
     ),
     Act("an oversized part", oversized, "HTTP/1.1 413", (NEWS, "/v1/fleet/push-object", 413)),
     Act("no protobuf", no_protobuf, 400, (NEWS, "/v1/fleet/push-messages", 400)),

@@ -37,6 +37,8 @@ from tests.scenarios.hostile_answers import ANSWERS, News, refuses
 from tests.scenarios.raw_node import RawNode
 from tests.server.gates import Applicant, Gate, free_port
 
+pytestmark = pytest.mark.slow
+
 TOYS = runpy.run_path(str(PROJECT / "tests" / "server" / "conftest.py"))
 HONEST, TIMEOUT_S = ("shop", "films"), 3
 ROUNDS = len(ANSWERS)

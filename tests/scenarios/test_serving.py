@@ -103,6 +103,7 @@ def ended(process: "subprocess.Popen[str]", by: signal.Signals) -> None:
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_an_item_that_was_put_is_recommended_also_after_a_kill(tmp_path: Path) -> None:
     folder, cache = tmp_path / "run" / "platforms" / "shop", tmp_path / "cache"
     model = texts_world.made_model(tmp_path / "encoder")
