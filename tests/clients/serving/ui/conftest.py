@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from clients.platform import Platform
-from clients.serving.answers import Consent
 from clients.serving.live.store import Live, LiveEvent
 from clients.serving.ui.http import FORM, PageServer
 from clients.serving.ui.opened import Opened
@@ -105,9 +104,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # as the maker's own program leaves it, without starting one
     write_json(served.serving / "newest.json", {"stamp": served._stamp(), "id": made.meta.id})
     live = Live(served.serving / "live.db")
-    live.allow(pseudonym(SECRET, "u5"), Consent(learning=False))
+    live.set_consent(pseudonym(SECRET, "u5"), learning=False)
     for user in ("u1", "u2", "u4"):
-        live.allow(pseudonym(SECRET, user), Consent(similar_users=True))
+        live.set_consent(pseudonym(SECRET, user), similar_users=True)
     live.post(
         [
             LiveEvent(pseudonym=pseudonym(SECRET, f"u{n}"), item_id=item, time=time)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.serving.answers import Consent, Who
+from clients.serving.answers import Who
 from clients.serving.live.store import Live
 from clients.serving.ui.pages import VIEWS
 from clients.sources.pseudonyms import pseudonym
@@ -230,7 +230,7 @@ def test_consent_withdrawn_elsewhere_counts_at_once(
     before = site.ask("profile", {"user": "u9"})[2]
     assert "This user has opted out" not in before
     other = Live(site.folder / "serving" / "live.db")  # as a service in another process would
-    other.allow(pseudonym(SECRET, "u9"), Consent(learning=False))
+    other.set_consent(pseudonym(SECRET, "u9"), learning=False)
     other.close()
     assert "This user has opted out" in site.ask("profile", {"user": "u9"})[2]
 
