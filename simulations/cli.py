@@ -68,6 +68,11 @@ Examples:
   fedinterest bench newcomer                      the demo federation
   fedinterest bench newcomer --recipe storefronts --data DIR --users 500
 """
+SERVING_EXAMPLES = """\b
+Examples:
+  fedinterest bench serving                       100,000 items
+  fedinterest bench serving --items 1000000 --catalogue runs/storefronts
+"""
 INIT_EXAMPLE = """\b
 Example:
   fedinterest init && $EDITOR federation.toml
@@ -243,6 +248,53 @@ def round_(
         _report(run_round_bench(rounds), as_json)
 
     guarded(work)
+
+
+@bench.command("serving", epilog=SERVING_EXAMPLES)
+def serving(
+    items: Annotated[
+        int, typer.Option(help="Items of the platform [default: 100000].", show_default=False)
+    ] = 100_000,
+    rate: Annotated[
+        float, typer.Option(help="Calls a second [default: 100].", show_default=False)
+    ] = 100.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long each load lasts [default: 30].", show_default=False)
+    ] = 30.0,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="Run folder whose items the catalogue grows from [default: made up]."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Makes the platform [default: 0].", show_default=False)
+    ] = 0,
+    no_rival: Annotated[
+        bool, typer.Option("--no-rival", help="Leave out the plain service (it needs faiss).")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the platform, which is made once, and of serving.json "
+            "[default: runs/serving-ITEMS]."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print serving.json, quietly.")] = False,
+) -> None:
+    """Load the recommendation service of a made-up platform: latency, recall, memory, crashes."""
+    from simulations.commands import serving as run
+
+    guarded(
+        lambda: run(
+            items=items,
+            rate=rate,
+            seconds=seconds,
+            catalogue=catalogue,
+            seed=seed,
+            rival=not no_rival,
+            out=out,
+            as_json=as_json,
+        )
+    )
 
 
 @bench.command("quality", epilog=QUALITY_EXAMPLES)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from shared.config.federation import FederationSettings
@@ -183,6 +184,57 @@ def newcomer(
 
     table_of(result, Console().print)
     print(f"\ndata     {folder / 'newcomer.json'}")
+
+
+def serving(
+    *,
+    items: int,
+    rate: float,
+    seconds: float,
+    catalogue: Path | None,
+    seed: int,
+    rival: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the bench of the service, print what it measured, and say where the result is.
+
+    Raises:
+        ConfigError: a package is missing, or a number makes no sense.
+    """
+    needed = ("grpc", "grpc_health", "grpc_reflection", "numkong", *(("faiss",) if rival else ()))
+    for name in needed:
+        if find_spec(name) is None:
+            raise ConfigError(
+                expected="the packages of the service, and faiss for its rival",
+                got=f"no {name}",
+                where="bench serving",
+                remedy="pip install 'fedinterest[serving]'"
+                if name != "faiss"
+                else "pip install faiss-cpu, or give --no-rival.",
+            )
+    from shared.progress import Progress
+    from simulations.bench.serving.run import ServingPlan, lines, run_serving_bench
+    from simulations.bench.serving.world import Plan
+
+    folder = out or Path("runs") / f"serving-{items}"
+    plan = ServingPlan(
+        world=Plan(items=items, seed=seed, catalogue=None if catalogue is None else str(catalogue)),
+        rate=rate,
+        seconds=seconds,
+        rival=rival,
+        out=folder,
+    )
+    with Progress(quiet=as_json) as progress:
+        result = run_serving_bench(plan, progress)
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    shown = lines(result)
+    width = max(len(what) for what, _ in shown)
+    for what, value in shown:
+        print(f"{what:<{width}}  {value}")
+    print(f"\ndata  {folder / 'serving.json'}")
 
 
 def init(path: Path, *, force: bool) -> None:

@@ -7,15 +7,15 @@ in any language.  Shapes: V items, R items of a group.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from math import log
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shared.catalogue import Catalogue
 
 _TOKEN = re.compile(r"\w(?:[\w'’-]*\w)?")
 _LONGEST_PHRASE = 4
@@ -26,32 +26,69 @@ _COVERAGE = 0.5  # share of the group that a name must cover, if any name does
 _NEAR_COVERAGE = 0.2  # share of the neighbours that must have a phrase of only one item
 
 
-class CatalogueWords:
-    """Frequencies of categories and title phrases: built once per catalogue, used per user."""
+class Named(Protocol):
+    """What of a catalogue is read here."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    @property
+    def titles(self) -> Sequence[str]:
+        """V short names."""
+        ...
+
+    @property
+    def categories(self) -> Sequence[tuple[str, ...]]:
+        """V category paths."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What has been counted before.
+
+    Args:
+        categories: name -> items.
+        categorised: items with any category.
+        phrases: title phrase -> titles, see `phrases_of`; 0 for one of fewer than two titles.
+    """
+
+    categories: Mapping[str, int]
+    categorised: int
+    phrases: Mapping[str, int]
+
+
+class CatalogueWords:
+    """Frequencies of categories and title phrases: built once per catalogue, used per user.
+
+    Args:
+        catalogue: the items.
+        counted: saves counting them.
+    """
+
+    def __init__(self, catalogue: Named, counted: Counted | None = None) -> None:
         self.titles = catalogue.titles
         self._paths = catalogue.categories
-        self._category_count = Counter(name for path in self._paths for name in set(path))
-        self._categorised = sum(1 for path in self._paths if path)
+        self._counted = counted
+        if counted is None:
+            names = Counter(name for path in self._paths for name in set(path))
+            categorised = sum(1 for path in self._paths if path)
+            counted = Counted(categories=names, categorised=categorised, phrases={})
+        self._category_count, self._categorised = counted.categories, counted.categorised
 
-    def with_more(
-        self, titles: tuple[str, ...], paths: tuple[tuple[str, ...], ...]
-    ) -> "CatalogueWords":
+    def with_more(self, whole: Named, more: Named) -> "CatalogueWords":
         """The same with further items behind the others.
 
         What is frequent among titles stays as it was counted: a few items do not change that.
+
+        Args:
+            whole: all of them.
+            more: the further ones.
         """
         found = copy(self)
-        found.titles, found._paths = self.titles + titles, self._paths + paths
-        found._category_count = self._category_count.copy()
-        found._category_count.update(name for path in paths for name in set(path))
-        found._categorised += sum(1 for path in paths if path)
+        found.titles, found._paths = whole.titles, whole.categories
+        names = Counter(self._category_count)
+        names.update(name for path in more.categories for name in set(path))
+        found._category_count = names
+        found._categorised += sum(1 for path in more.categories if path)
         return found
-
-    def warm(self) -> None:
-        """Count title phrases now, and not at the first question."""
-        _ = self._phrase_count
 
     def categories(self, row: int) -> tuple[str, ...]:
         """The distinct category names of an item, outermost first."""
@@ -76,15 +113,19 @@ class CatalogueWords:
         return None
 
     def phrase_label(
-        self, rows: NDArray[np.integer], parts: NDArray[np.float64], near: NDArray[np.integer]
+        self,
+        rows: NDArray[np.integer],
+        parts: NDArray[np.float64],
+        near: Callable[[], NDArray[np.integer]],
     ) -> str | None:
         """The phrase of up to 4 words that best names the items; None if none covers enough.
 
         Args:
             rows: (R,) the group's items.
             parts: (R,) their weights, summing to 1.
-            near: catalogue items like them: a phrase that only one item of the group has must be
-                theirs too, or a single item would be named by any odd word of its title.
+            near: finds catalogue items like them, and is called where there is a phrase to choose:
+                one that only one item of the group has must be theirs too, or a single item would
+                be named by any odd word of its title.
         """
         covered: defaultdict[str, float] = defaultdict(float)
         around: defaultdict[str, float] = defaultdict(float)
@@ -95,24 +136,27 @@ class CatalogueWords:
                 covered[phrase] += float(part)
                 support[phrase] += 1
                 written.setdefault(phrase, text)
-        for row in near:
-            for phrase in self._phrases(int(row)):
-                around[phrase] += 1 / len(near)
+        wide = {phrase: share for phrase, share in covered.items() if share >= _COVERAGE - 1e-9}
+        neighbours = near() if wide else ()
+        for row in neighbours:
+            for phrase in wide.keys() & phrases_of(self.titles[int(row)]):
+                around[phrase] += 1 / len(neighbours)
         score = {
             phrase: (share + around[phrase]) * self._phrase_rarity(phrase) * _clarity(phrase)
-            for phrase, share in covered.items()
-            if share >= _COVERAGE - 1e-9
-            and (support[phrase] > 1 or around[phrase] >= _NEAR_COVERAGE - 1e-9)
+            for phrase, share in wide.items()
+            if support[phrase] > 1 or around[phrase] >= _NEAR_COVERAGE - 1e-9
         }
         best = min(score, key=lambda phrase: (-score[phrase], -len(phrase), phrase), default=None)
         return None if best is None else written[best]
 
     @cached_property
-    def _phrase_count(self) -> Counter[str]:
+    def _phrase_count(self) -> Mapping[str, int]:
         """Titles per phrase, for phrases of at least two titles."""
+        if self._counted is not None:
+            return self._counted.phrases
         count: Counter[str] = Counter()
         for title in self.titles:
-            count.update({phrase for phrase, _ in _spans(title)})
+            count.update(phrases_of(title))
         return Counter({phrase: n for phrase, n in count.items() if n > 1})
 
     def _phrase_rarity(self, phrase: str) -> float:
@@ -138,16 +182,19 @@ class CatalogueWords:
         return word.isdigit() or log(len(self.titles) / count) >= _EDGE_RARITY
 
 
+def phrases_of(title: str) -> set[str]:
+    """Every phrase of a title, as they are counted."""
+    return {phrase for phrase, _ in _spans(title)}
+
+
 def _clarity(phrase: str) -> float:
     return 1.0 + _LONGER_IS_CLEARER * phrase.count(" ")
 
 
 def _spans(title: str) -> Iterator[tuple[str, str]]:
     """Every run of 1 to 4 words: (lower case with plain apostrophes, as written)."""
-    tokens = list(_TOKEN.finditer(title))
-    for first in range(len(tokens)):
-        for last in range(first, min(first + _LONGEST_PHRASE, len(tokens))):
-            phrase = " ".join(
-                token.group().lower().replace("’", "'") for token in tokens[first : last + 1]
-            )
-            yield phrase, title[tokens[first].start() : tokens[last].end()]
+    places = [token.span() for token in _TOKEN.finditer(title)]
+    words = [title[start:end].lower().replace("’", "'") for start, end in places]
+    for first, (start, _) in enumerate(places):
+        for last in range(first, min(first + _LONGEST_PHRASE, len(places))):
+            yield " ".join(words[first : last + 1]), title[start : places[last][1]]

@@ -7,9 +7,9 @@ Everything is computed on the platform, without any randomness.
 Shapes: V items, D width, L events of a history.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,11 @@ _NEIGHBOURS = 20  # catalogue items near a group's middle that help to name it
 _TITLES = 3
 _TITLE_LENGTH = 60
 
+Near = Callable[[NDArray[np.integer], NDArray[np.float64], int], NDArray[np.integer]]
+"""(R,) rows, their shares and a count -> so many catalogue rows near their middle."""
 
-class Vectors(Protocol):
-    """(V, D) float32: an array, or what is read like one."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: Any, /) -> Any: ...
-    def __matmul__(self, vector: Any, /) -> Any: ...
+Vectors = Any
+"""(V, D) float32: an array, or what gives rows for an array of rows and has a length."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +62,7 @@ def top_interests(
     *,
     most: int = 5,
     are_unit: bool = False,
+    near: Near | None = None,
 ) -> list[Interest]:
     """The interests behind a history, the heaviest first; none for an empty history.
 
@@ -77,6 +76,8 @@ def top_interests(
         words: of the same catalogue.
         most: interests returned at most.
         are_unit: every vector is of length 1, or 0: saves a copy of them all.
+        near: finds catalogue items near the middle of some; None looks at all vectors.  With it and
+            `are_unit` vectors may be anything that gives rows for an array of rows.
 
     Raises:
         DataError: shapes do not fit, a weight is negative or not finite, all weights are 0, a row
@@ -91,7 +92,7 @@ def top_interests(
     grouped: dict[str, list[int]] = {}
     for group in _groups(history[counted], unit, words):
         events = [int(counted[place]) for place in group]
-        label = _label(history[events], shares[events], unit, words)
+        label = _label(history[events], shares[events], unit, words, near)
         grouped.setdefault(label, []).extend(events)
     ranked = sorted(grouped.items(), key=lambda entry: (-shares[entry[1]].sum(), min(entry[1])))
     kept = sum(float(shares[events].sum()) for _, events in ranked[:most])
@@ -131,14 +132,20 @@ def _groups(history: NDArray[np.integer], unit: Vectors, words: CatalogueWords) 
 def _category_likeness(history: NDArray[np.integer], words: CatalogueWords) -> NDArray[np.float64]:
     """(L, L): weighted Jaccard similarity of categories, rare ones counting more; 0 if unknown."""
     names = [words.categories(int(row)) for row in history]
-    likeness = np.zeros((len(history), len(history)))
-    for i, first in enumerate(names):
-        for j, second in enumerate(names[:i]):
+    distinct = list(dict.fromkeys(names))  # a history has few
+    likeness = np.zeros((len(distinct), len(distinct)))
+    for i, first in enumerate(distinct):
+        for j, second in enumerate(distinct[: i + 1]):
             whole = _rarity(first + second, words)
             if first and second and whole > 0:
                 both = _rarity([name for name in first if name in second], words)
-                likeness[i, j] = _CATEGORY_WEIGHT * (both / whole - _CATEGORY_NEUTRAL)
-    return likeness + likeness.T
+                value = _CATEGORY_WEIGHT * (both / whole - _CATEGORY_NEUTRAL)
+                likeness[i, j] = likeness[j, i] = value
+    place = {path: number for number, path in enumerate(distinct)}
+    which = [place[path] for path in names]
+    found = likeness[np.ix_(which, which)]
+    np.fill_diagonal(found, 0.0)
+    return found
 
 
 def _rarity(names: Iterable[str], words: CatalogueWords) -> float:
@@ -150,6 +157,7 @@ def _label(
     shares: NDArray[np.float64],
     unit: Vectors,
     words: CatalogueWords,
+    near: Near | None,
 ) -> str:
     """The category that best tells the group from the catalogue, else a phrase, else a title."""
     parts = shares / shares.sum()
@@ -157,8 +165,13 @@ def _label(
     if found is not None:
         return found
     middle = parts.astype(np.float32) @ unit[rows]
-    near = np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
-    found = words.phrase_label(rows, parts, near)
+
+    def around() -> NDArray[np.integer]:
+        if near is not None:
+            return near(rows, parts, _NEIGHBOURS)
+        return np.argsort(-(unit @ middle), kind="stable")[:_NEIGHBOURS]
+
+    found = words.phrase_label(rows, parts, around)
     if found is not None:
         return found
     return _short(words.titles[int(rows[int(np.argmax(unit[rows] @ middle))])])

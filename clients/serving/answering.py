@@ -33,6 +33,7 @@ _MOST_CANDIDATES = 500
 _WEEK_S = 7 * 86_400.0
 _NEAR = 20  # items whose interests are a text's
 _TEMPERATURE = 0.1  # of the softmax over their cosines; the model is trained under it
+_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
@@ -61,9 +62,10 @@ class Loaded:
         Args:
             blocked: items, and categories.
         """
-        shelf, words = Shelf(snapshot.catalogue, *blocked), CatalogueWords(snapshot.catalogue)
+        catalogue = snapshot.catalogue
+        shelf, words = Shelf(catalogue, *blocked), CatalogueWords(catalogue, catalogue.counted)
         _ = (shelf.open, shelf.by_category, snapshot.number_of)
-        words.warm()
+        _ = (snapshot.index, snapshot.frozen, snapshot.together)
         return cls(
             snapshot=snapshot,
             shelf=shelf,
@@ -77,7 +79,7 @@ class Loaded:
         """The same snapshot with another stock."""
         more, words = stock.more, self.own_words
         if more is not None:
-            words = words.with_more(more.titles, more.categories)
+            words = words.with_more(stock.catalogue, more)
         return replace(self, snapshot=stock, shelf=self.own_shelf.over(stock), words=words)
 
     @property
@@ -153,23 +155,31 @@ class Engine:
         _within("diversity", diversity, 0, 1)
         now = self._now
         known, read = self._read(now, who)
-        found = scores.score(now.snapshot, read)
-        allowed = now.shelf.allowed(filters, known)
-        total = found.total
-        if mode is a.Mode.INTEREST_CONTENT:
-            total = self._by_interest(now, read)
+        allowed = now.shelf.allowed(filters)
+        without = _NOTHING if filters.include_seen else known
         wide = k if diversity == 0 else min(max(k, _MOST_CANDIDATES), _CANDIDATES * k)
-        rows = scores.best(total, wide, allowed)
+        if mode is a.Mode.INTEREST_CONTENT:
+            wanted = self._by_interest(now, read)
+            rows, shown = now.snapshot.index.search(
+                wanted, wide, allowed=allowed, without=without, biased=False
+            )
+            found = scores.score(now.snapshot, read, rows)
+        else:
+            found = scores.ranked(now.snapshot, read, wide, allowed=allowed, without=without)
+            shown = found.total
         if diversity > 0:
-            rows = scores.diverse(rows, total[rows], now.snapshot.items[rows], k, diversity)
-        shown = total[rows]
-        if mode is a.Mode.INTEREST_CONTENT and len(rows):
+            vectors = now.snapshot.index.vectors(found.rows)
+            chosen = scores.diverse(shown, vectors, k, diversity)
+            found, shown = found[chosen], shown[chosen]
+        if mode is a.Mode.INTEREST_CONTENT and len(shown):
             powers = np.exp(shown - shown.max())
             shown = powers / powers.sum()
         return a.Recommended(
             items=tuple(
-                a.Recommendation(item=now.item(row), score=float(value), parts=_parts(found, row))
-                for row, value in zip(rows.tolist(), shown, strict=True)
+                a.Recommendation(
+                    item=now.item(row), score=float(shown[place]), parts=_parts(found, place)
+                )
+                for place, row in enumerate(found.rows.tolist())
             ),
             events=len(read),
             snapshot=now.snapshot.meta.id,
@@ -181,13 +191,18 @@ class Engine:
         """The items closest to one."""
         _within("k", k, 1, 1000)
         now = self._now
-        row = self._open_row(now, item_id)
-        cosines = now.snapshot.items @ now.snapshot.items[row]
-        allowed = now.shelf.allowed(filters, np.array([row]))
+        itself, index = np.array([self._open_row(now, item_id)]), now.snapshot.index
+        rows, cosines = index.search(
+            index.vectors(itself)[0],
+            k,
+            allowed=now.shelf.allowed(filters),
+            without=itself,
+            biased=False,
+        )
         return a.Similar(
             items=tuple(
-                a.ScoredItem(item=now.item(found), score=float(cosines[found]))
-                for found in scores.best(cosines, k, allowed).tolist()
+                a.ScoredItem(item=now.item(found), score=cosine)
+                for found, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
             ),
             snapshot=now.snapshot.meta.id,
         )
@@ -219,12 +234,10 @@ class Engine:
         if not len(read):
             raise UnknownError(expected="a history of at least one event", got="none", where="who")
         row = self._open_row(now, item_id)
-        found = scores.score(now.snapshot, read)
+        found = scores.score(now.snapshot, read, np.array([row]))
 
-        def totals(histories: list[NDArray[np.int64]]) -> NDArray[np.float32]:
-            return np.array(
-                [scores.score(now.snapshot, history).total[row] for history in histories]
-            )
+        def totals(_: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+            return scores.left_out(now.snapshot, read, row)  # of those very histories, at once
 
         shown = now.shelf.open[read]
         places = np.flatnonzero(shown)
@@ -235,8 +248,8 @@ class Engine:
         why = explain(read, row, totals, groups)
         return a.Explained(
             item=now.item(row),
-            score=float(found.total[row]),
-            parts=_parts(found, row),
+            score=float(found.total[0]),
+            parts=_parts(found, 0),
             events=tuple(
                 (now.item(int(read[place])), share) for place, share in why.events if shown[place]
             ),
@@ -255,10 +268,11 @@ class Engine:
             )
         now = self._now
         if item_id is not None:
-            wanted = now.snapshot.items[self._open_row(now, item_id)]
+            row = np.array([self._open_row(now, item_id)])
+            wanted = now.snapshot.index.vectors(row)[0]
         else:
             rows = self._named(now, interest or "")
-            mean = now.snapshot.items[rows].mean(axis=0)
+            mean = now.snapshot.items[rows].mean(axis=0, dtype=np.float32)
             wanted = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return self._closest(now, wanted, size, self._live.opted_out(), None)
 
@@ -303,18 +317,19 @@ class Engine:
         now = self._now
         texts, stock = self._reading(now, "Intent")
         adapted, _ = texts.vectors(stock, text)
-        cosines = stock.items @ adapted
-        rows = scores.best(cosines, max(k, _NEAR), now.shelf.open)
-        near = rows[:_NEAR] if adapted.any() else rows[:0]
-        weights = np.exp((cosines[near] - cosines[near].max(initial=-1)) / _TEMPERATURE)
+        rows, cosines = stock.index.search(
+            adapted, max(k, _NEAR), allowed=now.shelf.allowed(a.NO_FILTERS), biased=False
+        )
+        about = slice(_NEAR if adapted.any() else 0)
+        weights = np.exp((cosines[about] - cosines[about].max(initial=-1)) / _TEMPERATURE)
         return a.Intent(
             interests=tuple(
                 (group.label, group.weight)
-                for group in top_interests(near, weights, stock.vectors, now.words, are_unit=True)
+                for group in self._interests(now, rows[about], weights, 5)
             ),
             items=tuple(
-                a.ScoredItem(item=now.item(row), score=float(cosines[row]))
-                for row in rows[:k].tolist()
+                a.ScoredItem(item=now.item(row), score=cosine)
+                for row, cosine in zip(rows[:k].tolist(), cosines[:k].tolist(), strict=True)
             ),
             snapshot=stock.meta.id,
         )
@@ -404,7 +419,7 @@ class Engine:
             items=now.shown,
             users=len(now.snapshot.sequences),
             events=self._live.events(),
-            exact=True,
+            exact=now.snapshot.index.exact,
             loaded=now.at,
         )
 
@@ -429,20 +444,41 @@ class Engine:
 
     def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
         weights = scores.recency(len(read), now.snapshot.meta.decay)
+        return self._interests(now, read, weights, most)
+
+    def _interests(
+        self, now: Loaded, read: NDArray[np.int64], weights: NDArray[np.float32], most: int
+    ) -> list[Group]:
+        index = now.snapshot.index
+
+        def near(
+            rows: NDArray[np.integer], shares: NDArray[np.float64], count: int
+        ) -> NDArray[np.int64]:
+            middle = shares.astype(np.float32) @ index.vectors(rows)
+            return index.search(middle, count, biased=False, roughly=True)[0]
+
         return top_interests(
-            read, weights, now.snapshot.vectors, now.words, most=most, are_unit=True
+            read,
+            weights,
+            now.snapshot.frozen,
+            now.words,
+            most=most,
+            are_unit=True,
+            near=near,
         )
 
     def _by_interest(self, now: Loaded, read: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(V,) sum over the user's interests of weight times cosine."""
-        total = np.zeros(len(now.snapshot.popularity), np.float32)
+        """(D,) whose inner product with an item is the sum over the user's interests of weight
+        times cosine.
+        """
+        total = np.zeros(now.snapshot.users.shape[1], np.float32)
         for group in self._groups(now, read, 5):
             rows = read[list(group.events)]
             vector = scores.interest(now.snapshot, rows)
-            total += np.float32(group.weight) * (now.snapshot.items @ vector)
+            total += np.float32(group.weight) * vector
         return total
 
-    def _named(self, now: Loaded, interest: str) -> NDArray[np.int64]:
+    def _named(self, now: Loaded, interest: str) -> NDArray[np.int32]:
         folded = {
             name.casefold(): name
             for name, rows in now.shelf.by_category.items()
@@ -487,11 +523,11 @@ class Engine:
             yield a.Member(pseudonym=name, score=found[name])
 
 
-def _parts(found: scores.Scored, row: int) -> a.Parts:
+def _parts(found: scores.Scored, place: int) -> a.Parts:
     return a.Parts(
-        shared_model=float(found.shared[row]),
-        co_occurrence=float(found.together[row]),
-        popularity=float(found.popular[row]),
+        shared_model=float(found.shared[place]),
+        co_occurrence=float(found.together[place]),
+        popularity=float(found.popular[place]),
     )
 
 

@@ -22,6 +22,7 @@ from shared.groups.figures import CUT, NOTHING, Figures, Lists, People, Spread, 
 
 MOST_USERS = 3000
 _AT_ONCE = 256
+_ITEMS_AT_ONCE = 20_000
 NOT_FOUND = 2**31 - 1
 
 
@@ -140,7 +141,7 @@ def fairness(
 
 def lists(
     snapshot: Snapshot,
-    items: NDArray[np.float32],
+    items: NDArray[np.floating],
     histories: Sequence[NDArray[np.integer]],
     allowed: NDArray[np.bool_],
     *,
@@ -182,7 +183,7 @@ def lists(
 
 def _scores(
     snapshot: Snapshot,
-    items: NDArray[np.float32],
+    items: NDArray[np.floating],
     histories: Sequence[NDArray[np.integer]],
     *,
     head: bool,
@@ -199,10 +200,14 @@ def _scores(
         ),
         shape=(len(read), size),
     )
-    interests = weights @ items
+    met = np.unique(np.concatenate(read))
+    interests = weights[:, met] @ items[met].astype(np.float32)
     norms = np.linalg.norm(interests, axis=1, keepdims=True)
     interests = np.divide(interests, norms, out=np.zeros_like(interests), where=norms > 1e-12)
-    scores: NDArray[np.float32] = interests @ items.T
+    scores = np.empty((len(read), size), np.float32)
+    for start in range(0, size, _ITEMS_AT_ONCE):
+        some = slice(start, start + _ITEMS_AT_ONCE)
+        scores[:, some] = interests @ items[some].astype(np.float32).T
     if head:
         data, indices, indptr = snapshot.together
         together = (weights @ sparse.csr_array((data, indices, indptr), (size, size))).toarray()

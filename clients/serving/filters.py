@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.answers import Filters
+from clients.serving.answers import NO_FILTERS, Filters
+from clients.serving.joined import Shown
+from clients.serving.snapshot.columns import Columns
 from clients.serving.stock import Stock
 from shared.catalogue import Catalogue
 
@@ -23,7 +25,7 @@ class Shelf:
         blocked_categories: names; an item with one of them in its path is blocked.
     """
 
-    catalogue: Catalogue
+    catalogue: Columns | Shown | Catalogue
     blocked_items: tuple[str, ...] = ()
     blocked_categories: tuple[str, ...] = ()
 
@@ -40,7 +42,9 @@ class Shelf:
             left = categories[name]
             categories[name] = left[~np.isin(left, stock.replaced)]
         for name, rows in own.by_category.items():
-            categories[name] = np.concatenate([categories.get(name, rows[:0]), rows + first])
+            categories[name] = np.concatenate(
+                [categories.get(name, rows[:0]), rows + np.int32(first)]
+            )
         mask = np.concatenate([self.open, own.open])
         mask[stock.replaced] = False
         # worked out here from the snapshot's, and not by going through all items again
@@ -52,13 +56,15 @@ class Shelf:
         return self.blocked_items, self.blocked_categories
 
     @cached_property
-    def by_category(self) -> dict[str, NDArray[np.int64]]:
+    def by_category(self) -> dict[str, NDArray[np.int32]]:
         """Category name -> rows."""
+        if isinstance(self.catalogue, Columns):
+            return self.catalogue.categories.by_name()
         found: defaultdict[str, list[int]] = defaultdict(list)
         for row, path in enumerate(self.catalogue.categories):
             for name in dict.fromkeys(path):
                 found[name].append(row)
-        return {name: np.array(rows, np.int64) for name, rows in found.items()}
+        return {name: np.array(rows, np.int32) for name, rows in found.items()}
 
     @cached_property
     def open(self) -> NDArray[np.bool_]:
@@ -69,14 +75,15 @@ class Shelf:
             mask[self._in(name)] = False
         return mask
 
-    def allowed(
-        self, filters: Filters, seen: NDArray[np.integer] | None = None
-    ) -> NDArray[np.bool_]:
-        """(V,) what may be shown; ids and categories that nobody knows match nothing.
+    def allowed(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """(V,) what may be shown; None is all.
 
-        Args:
-            seen: rows of the history, left out unless the filters include them.
+        Ids and categories that nobody knows match nothing.  What the user has seen is for the
+        caller to leave out.
         """
+        asked = replace(filters, include_seen=False)
+        if asked == NO_FILTERS and not (self.blocked_items or self.blocked_categories):
+            return None
         mask = self.open.copy()
         if filters.only_items:
             only = np.zeros_like(mask)
@@ -90,12 +97,10 @@ class Shelf:
         for name in filters.exclude_categories:
             mask[self._in(name)] = False
         mask[self._rows(filters.exclude_items)] = False
-        if seen is not None and not filters.include_seen:
-            mask[seen] = False
         return mask
 
-    def _in(self, name: str) -> NDArray[np.int64]:
-        return self.by_category.get(name, np.zeros(0, np.int64))
+    def _in(self, name: str) -> NDArray[np.int32]:
+        return self.by_category.get(name, np.zeros(0, np.int32))
 
     def _rows(self, item_ids: Iterable[str]) -> list[int]:
         row_of = self.catalogue.row_of

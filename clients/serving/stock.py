@@ -9,8 +9,7 @@ A stock does not change: what is put makes a new one, which shares the snapshot'
 Shapes: `V` items of the snapshot, `N` of the side array, `D` width.
 """
 
-from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,55 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.answers import NewItem
+from clients.serving.joined import Joined, JoinedRows, Shown, Stacked
+from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import Snapshot
+from clients.serving.stocked_index import StockedIndex
 from shared.catalogue import Catalogue
 from shared.events import Sequences
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Two arrays that are read as one: no copy of the long one is made.
-
-    Args:
-        first: (V, D).
-        more: (N, D).
-    """
-
-    first: NDArray[np.float32]
-    more: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.more)
-
-    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        """(R, D) of R rows, (D,) of one."""
-        index, split = np.asarray(rows), len(self.first)
-        new = index >= split
-        if not index.ndim:
-            return self.more[index - split] if new else self.first[index]
-        found = np.empty((len(index), self.first.shape[1]), np.float32)
-        found[~new] = self.first[index[~new]]
-        found[new] = self.more[index[new] - split]
-        return found
-
-    def __matmul__(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(V + N,)."""
-        return np.concatenate([self.first @ vector, self.more @ vector])
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The items of a stock for people; the names are those of `shared.catalogue.Catalogue`."""
-
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    titles: tuple[str, ...]
-    categories: tuple[tuple[str, ...], ...]
-    row_of: Mapping[str, int]
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +35,20 @@ class Stock(Snapshot):
         base: the snapshot.
         head: its head.
         put: N items, of different ids.
-        put_items, put_vectors: (N, D) float32, adapted and frozen.
+        put_items, put_vectors: (N, D), adapted and frozen; in half precision as the snapshot's
+            own are, so that a text has one vector wherever it lies.
     """
 
     base: Snapshot = field(kw_only=True)
     head: Head = field(kw_only=True)
     put: tuple[NewItem, ...] = field(kw_only=True, default=())
-    put_items: NDArray[np.float32] = field(kw_only=True)
-    put_vectors: NDArray[np.float32] = field(kw_only=True)
+    put_items: NDArray[np.float16] = field(kw_only=True)
+    put_vectors: NDArray[np.float16] = field(kw_only=True)
 
     @classmethod
     def of(cls, base: Snapshot, head: Head) -> "Stock":
         """With nothing put."""
-        none = np.zeros((0, head.shape[1]), np.float32)
+        none = np.zeros((0, head.shape[1]), np.float16)
         return cls(base.folder, base.meta, base=base, head=head, put_items=none, put_vectors=none)
 
     def with_put(
@@ -112,8 +70,8 @@ class Stock(Snapshot):
         return replace(
             self,
             put=(*(self.put[row] for row in kept), *(changed[row] for row in own)),
-            put_items=np.concatenate([self.put_items[kept], items[own]]),
-            put_vectors=np.concatenate([self.put_vectors[kept], vectors[own]]),
+            put_items=np.concatenate([self.put_items[kept], items[own].astype(np.float16)]),
+            put_vectors=np.concatenate([self.put_vectors[kept], vectors[own].astype(np.float16)]),
         )
 
     def own(self, item_id: str) -> NewItem | None:
@@ -147,21 +105,22 @@ class Stock(Snapshot):
 
     @cached_property
     def replaced(self) -> NDArray[np.int64]:
-        """Rows of the snapshot whose items have a newer one."""
-        return self._home[self._home >= 0]
+        """Rows of the snapshot whose items have a newer one, rising."""
+        return np.sort(self._home[self._home >= 0])
 
     @cached_property
-    def _newer(self) -> dict[int, int]:
-        """Replaced row -> the row in its place."""
-        first = len(self.base.popularity)
-        return {home: first + row for row, home in enumerate(self._home.tolist()) if home >= 0}
+    def _newer(self) -> NDArray[np.int64]:
+        """The rows in the place of `replaced`."""
+        order = np.argsort(self._home, kind="stable")
+        return len(self.base.popularity) + order[self._home[order] >= 0]
 
     def current(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """See `Snapshot`."""
-        found = rows.astype(np.int64)
-        if newer := self._newer:
-            found = np.array([newer.get(row, row) for row in found.tolist()], np.int64)
-        return found
+        found, old = rows.astype(np.int64), self.replaced
+        if not len(old):
+            return found
+        places = np.minimum(np.searchsorted(old, found), len(old) - 1)
+        return np.where(old[places] == found, self._newer[places], found)
 
     def homes(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """See `Snapshot`."""
@@ -170,27 +129,49 @@ class Stock(Snapshot):
         found[new] = self._home[found[new] - len(self.base.popularity)]
         return found
 
-    def widened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Snapshot`."""
+    def _widened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A value an item from a value a row of the platform's own data; 0 where it has none."""
         if not self.put:
             return values
-        more = np.where(self._home >= 0, values[self._home], np.float32(0))
-        return np.concatenate([values, more])
+        return np.concatenate([values, self._at_home(values)])
+
+    def _at_home(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N,)."""
+        return np.where(self._home >= 0, values[self._home], np.float32(0))
 
     @cached_property
     def items(self) -> Any:
-        """(V + N, D) adapted items."""
+        """(V + N, D) adapted items, by rows."""
         return Stacked(self.base.items, self.put_items) if self.put else self.base.items
 
     @cached_property
     def vectors(self) -> Any:
-        """(V + N, D) frozen items."""
+        """(V + N, D) frozen items, by rows."""
         return Stacked(self.base.vectors, self.put_vectors) if self.put else self.base.vectors
+
+    @cached_property
+    def frozen(self) -> Any:
+        """See `Snapshot`."""
+        return Stacked(self.base.frozen, self.put_vectors) if self.put else self.base.frozen
+
+    @cached_property
+    def index(self) -> Any:
+        """Searches all of them, and finds nothing that was replaced."""
+        if not self.put:
+            return self.base.index
+        bias = self._at_home(self.base.bias)
+        items = len(self.base.popularity)
+        return StockedIndex(self.base.index, items, self.put_items, bias, self.replaced)
 
     @cached_property
     def popularity(self) -> NDArray[np.float32]:
         """(V + N,) log-popularity; a new item's is 0."""
-        return self.widened(self.base.popularity)
+        return self._widened(self.base.popularity)
+
+    @cached_property
+    def bias(self) -> NDArray[np.float32]:
+        """(V + N,) what popularity adds to a score."""
+        return self._widened(self.base.bias)
 
     @cached_property
     def catalogue(self) -> Any:
@@ -198,13 +179,13 @@ class Stock(Snapshot):
         base, more = self.base.catalogue, self.more
         if more is None:
             return base
-        rows = {item: len(base) + row for row, item in enumerate(more.ids)}
+        behind = {item: len(base) + row for row, item in enumerate(more.ids)}
         return Shown(
-            base.ids + more.ids,
-            base.texts + more.texts,
-            base.titles + more.titles,
-            base.categories + more.categories,
-            ChainMap(rows, base.row_of),
+            Joined(base.ids, more.ids),
+            Joined(base.texts, more.texts),
+            Joined(base.titles, more.titles),
+            Joined(base.categories, more.categories),
+            JoinedRows(base.row_of, behind),
         )
 
     @cached_property
@@ -228,7 +209,7 @@ class Stock(Snapshot):
         return self.base.number_of
 
 
-def _written(catalogue: Catalogue | Shown, row: int) -> NewItem:
+def _written(catalogue: Columns | Shown, row: int) -> NewItem:
     return NewItem(
         item_id=catalogue.ids[row],
         title=catalogue.titles[row],

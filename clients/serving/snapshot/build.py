@@ -5,9 +5,7 @@ Nothing is read from the log and no text is encoded: a new adapter costs a matri
 """
 
 import hashlib
-import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +16,14 @@ from clients.platform import Platform
 from clients.recommending.head import LocalHead
 from clients.recommending.mixing import tuned
 from clients.recommending.scorer import InterestScorer
+from clients.serving.snapshot.columns import write_columns
 from clients.serving.snapshot.head import NAME as HEAD
-from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta, Snapshot, file_sha256
+from clients.serving.snapshot.snapshot import FORMAT, META, Snapshot
 from clients.serving.snapshot.texts import head_of
+from clients.serving.snapshot.write import About, written
 from clients.stamp import FILES as PLATFORM
 from shared.adapters import Adapter, adapter_sha256, initial_adapter
-from shared.errors import StorageError
-from shared.files import storage_error, write_json
+from shared.files import file_sha256
 from shared.whitening import Whitening, fit_whitening
 
 _AT_ONCE = 1024
@@ -93,41 +92,25 @@ def _write(
         histories = [sequences[number] for number in range(start, stop)]
         users[start:stop] = scorer.interests(histories).numpy()
     arrays: dict[str, NDArray[np.generic]] = {
-        "items": scorer.items.numpy(),
-        "vectors": scorer.ground.vectors.numpy(),
+        "items": scorer.items.numpy().astype(np.float16),
+        "vectors": scorer.ground.vectors.numpy().astype(np.float16),
         "popularity": head.popularity,
         "users": users,
         "together.data": head.similarity.data,
         "together.indices": head.similarity.indices,
         "together.indptr": head.similarity.indptr,
     }
-    try:
-        # Made beside its place and renamed: a snapshot is whole or not there.
-        making = place.with_name(f".making-{place.name}")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True, mode=0o700)
+    about = About(
+        platform=platform.name,
+        round=round_,
+        decay=model.decay,
+        history_length=model.history_length,
+        knn=head.mixing.knn,
+        popularity=head.mixing.popularity,
+    )
+    with written(place, about) as making:
         for name, array in arrays.items():
             np.save(making / f"{name}.npy", np.ascontiguousarray(array))
         text_head.write(making / HEAD)
-        for name in ("catalogue.json", "sequences.npz"):
-            shutil.copyfile(platform.folder / name, making / name)
-        meta = Meta(
-            id=place.name,
-            platform=platform.name,
-            round=round_,
-            decay=model.decay,
-            history_length=model.history_length,
-            knn=head.mixing.knn,
-            popularity=head.mixing.popularity,
-            files={name: file_sha256(making / name) for name in FILES},
-        )
-        for name in FILES:
-            with open(making / name, "rb") as file:
-                os.fsync(file.fileno())
-        write_json(making / META, {"format": FORMAT, **asdict(meta)})
-        shutil.rmtree(place, ignore_errors=True)
-        making.replace(place)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage_error(error, place) from error
+        write_columns(platform.catalogue, making)
+        shutil.copyfile(platform.folder / "sequences.npz", making / "sequences.npz")

@@ -12,7 +12,6 @@ the first text.
 Shapes: `N` texts, `T` tokens, `H` layers that are read, `D` width.
 """
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import DataError, EncoderError, RunError
+from shared.files import file_sha256
 
 FORMAT = 1
 PARTS = ("onnx", "weights", "tokens")
@@ -204,12 +204,6 @@ class Encoder:
     def _failed(self, expected: str, error: Exception) -> EncoderError:
         """Names the kind of error alone: its text may quote the text."""
         return EncoderError(expected=expected, got=type(error).__name__, where=self.path.name)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def not_installed(package: str) -> EncoderError:

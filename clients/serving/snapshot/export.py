@@ -27,12 +27,11 @@ from clients.serving.snapshot.encoder import (
     Encoder,
     EncoderMeta,
     encoder_name,
-    file_sha256,
 )
 from shared.config.training import ModelSettings
 from shared.encoder import TextEncoder, encoder_identity, load_encoder, spread
 from shared.errors import EncoderError, RunError
-from shared.files import storage_error, write_json
+from shared.files import file_sha256, storage_error, write_json
 from shared.pooling import pool
 
 LEAST_COSINE, MOST_APART = 0.9999, 1e-3

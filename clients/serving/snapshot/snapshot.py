@@ -2,13 +2,15 @@
 
     DIR/
     ├── snapshot.json      what it was made from, and the SHA-256 of every other file; written last
-    ├── items.npy          (V, D) float32 adapted items, of unit length (or zero)
-    ├── vectors.npy        (V, D) float32 whitened items as the frozen model has them
+    ├── items.npy          (V, D) float16 adapted items, of unit length (or zero)
+    ├── vectors.npy        (V, D) float16 whitened items as the frozen model has them
+    ├── lists.*.npy        what finds items where there are many, see `approximate`
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
     ├── head.npz           what makes such vectors of a new text's states, see `head`
     ├── users.npy          (U, D) float16 interest vectors of the users known at the time
-    └── catalogue.json  sequences.npz     the platform's own, as they were then
+    ├── catalogue.*  phrases.*    the platform's items, see `columns`
+    └── sequences.npz      the platform's users, as they were then
 
 Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed.
 Nothing here imports torch.
@@ -16,7 +18,6 @@ Nothing here imports torch.
 Shapes: `V` items, `D` width, `U` users, `L` events of a history.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,18 +27,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.columns import FILES as COLUMNS
+from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import NAME as HEAD
-from shared.catalogue import Catalogue
+from clients.serving.snapshot.index import Index
+from clients.serving.snapshot.index_rows import Rows
 from shared.errors import RunError
 from shared.events import Sequences
+from shared.files import file_sha256
 
 META = "snapshot.json"
-FORMAT = 2
+FORMAT = 3
 ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
 )
-FILES = (*(f"{name}.npy" for name in ARRAYS), HEAD, "catalogue.json", "sequences.npz")
+FILES = (*(f"{name}.npy" for name in ARRAYS), HEAD, *COLUMNS, "sequences.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,7 @@ class Meta:
         decay: weight of an event relative to the one after it.
         history_length: most recent events the model reads.
         knn, popularity: the head's mixing weights.
+        exact: whether searches are, see `Index`.
         files: name -> SHA-256.
     """
 
@@ -61,6 +68,7 @@ class Meta:
     history_length: int
     knn: float
     popularity: float
+    exact: bool
     files: dict[str, str]
 
 
@@ -91,7 +99,7 @@ class Snapshot:
             if values.pop("format") != FORMAT:
                 raise ValueError("format")
             meta = Meta(**values)
-            if set(meta.files) != set(FILES):
+            if set(meta.files) not in (set(FILES), {*FILES, *LISTS}):
                 raise ValueError("files")
             for name, expected in meta.files.items():
                 path = folder / name
@@ -129,19 +137,46 @@ class Snapshot:
         return found
 
     @cached_property
-    def items(self) -> NDArray[np.float32]:
+    def items(self) -> NDArray[np.float16]:
         """(V, D) adapted items."""
         return self._array("items")
 
     @cached_property
-    def vectors(self) -> NDArray[np.float32]:
+    def vectors(self) -> NDArray[np.float16]:
         """(V, D) frozen items."""
         return self._array("vectors")
 
     @cached_property
+    def bias(self) -> NDArray[np.float32]:
+        """(V,) what popularity adds to a score."""
+        found: NDArray[np.float32] = np.float32(self.meta.popularity) * self.popularity
+        return found
+
+    @cached_property
+    def index(self) -> Index:
+        """Searches `items`.
+
+        Raises:
+            RunError: its files are damaged.
+        """
+        return Index.open(
+            self.items,
+            self.bias,
+            self.folder,
+            limit=len(self.items) if self.meta.exact else 0,
+            small=0 if LISTS[0] in self.meta.files else len(self.items),
+            files=self.meta.files,
+        )
+
+    @cached_property
+    def frozen(self) -> Rows:
+        """`vectors`, row by row."""
+        return Rows(self.vectors, self.bias, apart=LISTS[0] in self.meta.files)
+
+    @cached_property
     def popularity(self) -> NDArray[np.float32]:
         """(V,) log-popularity."""
-        return self._array("popularity")
+        return np.asarray(self._array("popularity"))
 
     @cached_property
     def users(self) -> NDArray[np.float16]:
@@ -152,14 +187,16 @@ class Snapshot:
     def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
         """Co-occurrence as CSR: data, indices, indptr."""
         data, indices, indptr = (
-            self._array(f"together.{part}") for part in ("data", "indices", "indptr")
+            # not as maps, which are slow to slice
+            np.asarray(self._array(f"together.{part}"))
+            for part in ("data", "indices", "indptr")
         )
         return data, indices, indptr
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Columns:
         """The items, for people."""
-        return Catalogue.load(self.folder / "catalogue.json")
+        return Columns(self.folder)
 
     @cached_property
     def sequences(self) -> Sequences:
@@ -180,13 +217,3 @@ class Snapshot:
     def homes(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """The rows in which the platform's own data knows these items; -1 where it does not."""
         return rows.astype(np.int64)
-
-    def widened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A value an item from a value a row of the platform's own data; 0 where it has none."""
-        return values
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,8 +40,8 @@ def read_texts(platform: Platform, snapshot: Snapshot, encoders: Path) -> None:
             where="export of the text encoder",
         )
     adapted, vectors = head.items(states)
-    hold(snapshot.items[rows], adapted, "the catalogue's adapted items")
-    hold(snapshot.vectors[rows], vectors, "the catalogue's items")
+    hold(snapshot.items[rows].astype(np.float32), adapted, "the catalogue's adapted items")
+    hold(snapshot.vectors[rows].astype(np.float32), vectors, "the catalogue's items")
 
 
 def head_of(

@@ -24,6 +24,7 @@ from shared.errors import FedInterestError
 from shared.files import replacing, sha256, write_json
 
 _KEPT = 2
+_IDS = ("catalogue.ids.npy", "catalogue.id_ends.npy")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Before:
     """
 
     round: int
-    items: NDArray[np.float32]
+    items: NDArray[np.floating]
 
     @property
     def name(self) -> str:
@@ -50,7 +51,8 @@ def note(folder: Path, snapshot: Snapshot) -> Before:
 
     A disk that refuses is no reason to show nothing: then it is the frozen model.
     """
-    catalogue = sha256("\n".join(snapshot.catalogue.ids).encode("utf-8"))
+    files = (snapshot.meta.files[name] for name in _IDS)
+    catalogue = sha256(" ".join(files).encode("utf-8"))
     kept = _kept(folder)
     mine = next((about for about in kept if about["id"] == snapshot.meta.id), None)
     others = [about for about in kept if about is not mine]
@@ -62,7 +64,7 @@ def note(folder: Path, snapshot: Snapshot) -> Before:
             shutil.rmtree(folder / about["id"], ignore_errors=True)
         if others and others[-1]["catalogue"] == catalogue:
             path = folder / others[-1]["id"] / "items.npy"
-            items: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+            items: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
             if items.shape == snapshot.items.shape:
                 return Before(int(others[-1]["round"]), items)
     except (OSError, ValueError, KeyError, FedInterestError):

@@ -53,7 +53,7 @@ def test_ranks_are_those_of_a_plain_count(shop: Shop) -> None:
     for user in range(1, USERS):
         if targets[user] == 7:
             continue
-        total = scores.score(snapshot, histories[user][-6:]).total
+        total = scores.score(snapshot, histories[user][-6:], np.arange(60)).total
         rivals = [
             row
             for row in range(60)

@@ -101,8 +101,9 @@ def test_the_head_gives_the_catalogues_own_rows(
     snapshot = newest(platform, tmp_path / "s", own_weight=WEIGHT)
     assert not np.allclose(snapshot.items, snapshot.vectors, atol=0.01)  # the adapter does much
     items, vectors = Head.read(snapshot.folder / NAME).items(platform.states)
-    np.testing.assert_allclose(items, snapshot.items, atol=1e-5)
-    np.testing.assert_allclose(vectors, snapshot.vectors, atol=1e-5)
+    # a snapshot holds items in half precision
+    np.testing.assert_allclose(items, snapshot.items, atol=5e-4)
+    np.testing.assert_allclose(vectors, snapshot.vectors, atol=5e-4)
     read_texts(platform, snapshot, encoders)
     other = replace(platform.catalogue, texts=platform.catalogue.texts[::-1])
     platform.__dict__["catalogue"] = other  # states of other texts
@@ -116,9 +117,9 @@ def test_an_item_is_usable_when_put_returns(engine: Engine) -> None:
     )
     assert engine.status().items == 61
     best = engine.similar_items("n1", k=60)
-    assert best.items[0].item.item_id == "i0" or best.items[0].score == pytest.approx(1, abs=1e-5)
+    assert best.items[0].item.item_id == "i0" or best.items[0].score == pytest.approx(1, abs=1e-3)
     twin = {one.item.item_id: one.score for one in best.items}
-    assert twin["i0"] == pytest.approx(1, abs=1e-5)
+    assert twin["i0"] == pytest.approx(1, abs=1e-3)
     found = scored(engine.recommend(a.Who(user_id="u0"), k=100, filters=EVERY))
     assert found["n1"].item.category == ("all", "tea")
     assert found["n1"].parts.shared_model == pytest.approx(found["i0"].parts.shared_model, abs=1e-5)
@@ -233,7 +234,7 @@ def test_a_damaged_cache_is_read_again(platform: Platform, tmp_path: Path, encod
 def test_an_intent_is_named_like_a_profile(engine: Engine) -> None:
     found = engine.intent(text(9), k=5)  # i9, and i39 with the same words, of tea
     assert {one.item.item_id for one in found.items[:2]} == {"i9", "i39"}
-    assert found.items[0].score == pytest.approx(1, abs=1e-5)
+    assert found.items[0].score == pytest.approx(1, abs=1e-3)
     assert found.interests[0][0] == "tea"
     assert sum(share for _, share in found.interests) == pytest.approx(1)
     shares = [share for _, share in found.interests]

@@ -1,0 +1,273 @@
+"""The items with the largest inner product plus bias: exactly, or by lists where there are many.
+
+Up to `EXACT_LIMIT` items every row is scanned, and those that can be among the best are scored
+again from their half-precision rows: the answer is what sorting all scores would give (`exact`).
+Up to `SMALL` items the half-precision rows themselves are scanned, beyond 8-bit ones that lie in
+inverted lists (`approximate`).  Beyond the limit only the lists near the interest are read.
+
+Filters never cost correctness.  A search with few allowed items scans those (8-bit rows with
+bounds, then half precision, see `exact`).  With many it reads more lists; where too few items
+come of that it scans after all.  Interests of zeros, which have no direction, are answered from the
+bias alone.
+
+docs/decisions/0013-searching-items.md has the measurements behind the numbers here.
+
+Shapes: `V` items, `D` width, `N` of the items.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.serving.snapshot.approximate import Lists
+from clients.serving.snapshot.approximate_build import build_lists
+from clients.serving.snapshot.exact import HalfScan, reaching
+from clients.serving.snapshot.index_rows import Rows
+from shared.errors import ConfigError
+
+EXACT_LIMIT = 100_000
+"""Up to so many items every search is exact: a scan of them takes 2 ms on one core."""
+
+SMALL = 10_000
+"""Up to so many there are no lists."""
+
+_MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close ones wrongly
+_SPARSE = 20  # one in so many allowed, or fewer: those are scanned
+_WIDEST = 200  # one in so many as candidates, or more: all are scanned
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def build_index(
+    vectors: NDArray[np.float16],
+    bias: NDArray[np.float32],
+    folder: Path,
+    *,
+    seed: int,
+    limit: int = EXACT_LIMIT,
+    small: int = SMALL,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Write what `Index.open` needs beside the vectors: nothing where there are few, see `listed`.
+
+    Args:
+        vectors: (V, D) rows of unit length; some may be zero.
+        bias: (V,) >= 0.
+        folder: exists.
+        seed: see `build_lists`.
+        limit, small: up to so many items searches are exact, or do without lists.
+        progress: called with (what, done, total).
+
+    Raises:
+        ConfigError: shapes that do not fit, or a bias that is negative or not finite.
+        StorageError: the disk refused.
+    """
+    _check(vectors, bias)
+    if listed(len(vectors), limit, small):
+        build_lists(vectors, bias, folder, seed=seed, progress=progress)
+
+
+def listed(items: int, limit: int = EXACT_LIMIT, small: int = SMALL) -> bool:
+    """Whether there are lists."""
+    return items > min(limit, small)
+
+
+class Index:
+    """Items to search; safe to be used from many threads.
+
+    Args:
+        vectors, bias, lists: see `open`.
+        exact: whether every search is; without lists it has to be.
+    """
+
+    def __init__(
+        self,
+        vectors: NDArray[np.float16],
+        bias: NDArray[np.float32],
+        lists: Lists | None,
+        *,
+        exact: bool,
+    ) -> None:
+        self.exact = exact
+        self._bias, self._lists = np.asarray(bias), lists
+        self._rows = Rows(vectors, self._bias, apart=lists is not None)
+        self._half = HalfScan(np.asarray(vectors))
+
+    @classmethod
+    def open(
+        cls,
+        vectors: NDArray[np.float16],
+        bias: NDArray[np.float32],
+        folder: Path,
+        *,
+        limit: int = EXACT_LIMIT,
+        small: int = SMALL,
+        files: Mapping[str, str] | None = None,
+    ) -> "Index":
+        """The index of a folder.
+
+        Args:
+            vectors: (V, D), as given to `build_index`; a memory map stays one.
+            bias: (V,).
+            limit, small: as given to `build_index`.
+            files: name -> SHA-256 of the index's files; None does not look.
+
+        Raises:
+            ConfigError: see `build_index`.
+            RunError: the files are missing, damaged, or of other items.
+        """
+        _check(vectors, bias)
+        lists = None
+        if listed(len(vectors), limit, small):
+            lists = Lists(folder, bias, vectors.shape[1], files)
+        return cls(vectors, bias, lists, exact=len(vectors) <= limit)
+
+    def vectors(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(N, D) the vectors of `rows`."""
+        return self._rows.read(rows)
+
+    def scores(
+        self, query: NDArray[np.float32], rows: NDArray[np.integer], *, biased: bool = True
+    ) -> NDArray[np.float32]:
+        """(N,) inner product plus bias of `rows`, summed in float32.
+
+        Args:
+            query: (D,) finite.
+            biased: False leaves the bias out.
+        """
+        return self._rows.scores(query, rows, biased=biased)
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        without: NDArray[np.integer] = _NONE,
+        biased: bool = True,
+        roughly: bool = False,
+    ) -> Found:
+        """The `k` best items and their scores, see `scores`; fewer where there are fewer.
+
+        Args:
+            query: (D,) finite.
+            k: >= 0.
+            allowed: (V,) items that may be among them; None is all.
+            without: rows that may not, in any order.
+            biased: see `scores`.
+            roughly: read only lists, where there are any, even where searches are exact.
+
+        Returns:
+            rows and scores by descending score, ties by row.
+        """
+        query = np.ascontiguousarray(query, np.float32)
+        if allowed is not None and len(without):
+            allowed = allowed.copy()
+            allowed[without] = False
+            without = _NONE
+        count = len(self._bias) if allowed is None else int(np.count_nonzero(allowed))
+        if k <= 0 or count == 0:
+            return _NONE, np.zeros(0, np.float32)
+        rows = None
+        if roughly or not self.exact:
+            rows = self._from_lists(query, k, allowed, without, count, biased)
+        if rows is None:
+            rows = self._scanned(query, k, allowed, without, count, biased)
+        scores = self.scores(query, rows, biased=biased)
+        kept = np.lexsort((rows, -scores))[:k]
+        return rows[kept], scores[kept]
+
+    def reaching(
+        self,
+        query: NDArray[np.float32],
+        rows: NDArray[np.integer],
+        extra: NDArray[np.float32],
+        least: float,
+    ) -> NDArray[np.bool_]:
+        """(N,) which of `rows` can reach `least` when `extra` is added to their scores.
+
+        All that do are among them; others may be, for it is decided by estimates.
+
+        Args:
+            query: (D,) finite.
+            extra: (N,).
+        """
+        values, bound = self._estimates(query, rows, biased=True)
+        reached: NDArray[np.bool_] = values + extra + bound >= least
+        return reached
+
+    def _from_lists(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        allowed: NDArray[np.bool_] | None,
+        without: NDArray[np.integer],
+        count: int,
+        biased: bool,
+    ) -> NDArray[np.int64] | None:
+        """At least `k` candidates; None where scanning is better or has to be done."""
+        items = len(self._bias)
+        if self._lists is None or not query.any() or count <= items // _SPARSE:
+            return None
+        wide = k + max(_MARGIN, k // 4) + len(without)
+        if wide > max(5 * _MARGIN, items // _WIDEST):
+            return None
+        found = self._lists.candidates(query, wide, allowed, biased=biased)
+        if len(without):
+            found = found[~np.isin(found, without)]
+        return found if len(found) >= min(k, count - len(without)) else None
+
+    def _scanned(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        allowed: NDArray[np.bool_] | None,
+        without: NDArray[np.integer],
+        count: int,
+        biased: bool,
+    ) -> NDArray[np.int64]:
+        """All that can be among the `k` best."""
+        rows = None
+        if allowed is not None and count < len(self._bias) // 4:
+            rows, allowed = np.flatnonzero(allowed), None
+        values, bound = self._estimates(query, rows, biased=biased)
+        if allowed is not None:
+            values[~allowed] = -np.inf
+        if len(without):
+            values[without] = -np.inf  # only where `rows` is all
+        found = reaching(values, bound, k)
+        return found if rows is None else rows[found]
+
+    def _estimates(
+        self, query: NDArray[np.float32], rows: NDArray[np.integer] | None, *, biased: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | float]:
+        """Scores of `rows`, or of all, and how far off they may be."""
+        values = self._bias if rows is None else self._bias[rows]
+        values = values.copy() if biased else np.zeros_like(values)
+        if not query.any():
+            return values, 0.0
+        if self._lists is None:
+            part, bound = self._half.estimate(query, rows)
+            return values + part, bound
+        lists = self._lists
+        if rows is not None:
+            part, near = lists.scan.estimate(query, lists.place[rows])
+            return values + part, near
+        part, near = lists.scan.estimate(query)
+        bounds = np.zeros(len(values), np.float32)
+        values[lists.order] += part
+        bounds[lists.order] = near
+        return values, bounds
+
+
+def _check(vectors: NDArray[np.float16], bias: NDArray[np.float32]) -> None:
+    fits = vectors.ndim == 2 and vectors.dtype == np.float16 and bias.shape == (len(vectors),)
+    if not (fits and np.isfinite(bias).all() and (bias >= 0).all()):
+        raise ConfigError(
+            expected="float16 vectors (V, D) and a bias >= 0 for each",
+            got=f"{vectors.dtype} {vectors.shape} and {bias.dtype} {bias.shape}",
+            where="index",
+        )

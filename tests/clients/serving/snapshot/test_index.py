@@ -1,0 +1,296 @@
+"""Searching items: against sorting all scores, at every size of k and with every filter."""
+
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from clients.serving.snapshot import approximate
+from clients.serving.snapshot.approximate import FILES, Lists
+from clients.serving.snapshot.index import EXACT_LIMIT, Index, build_index
+from shared.errors import ConfigError, RunError
+from shared.files import file_sha256
+from simulations.bench.serving.vectors import biases, clustered, interests
+
+ITEMS, WIDTH = 6000, 32
+
+
+def by_hand(
+    vectors: NDArray[np.float16],
+    bias: NDArray[np.float32],
+    query: NDArray[np.float32],
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+    without: tuple[int, ...] = (),
+) -> list[int]:
+    """Sort them all, in double precision."""
+    scores = vectors.astype(np.float64) @ query.astype(np.float64) + bias
+    kept = np.ones(len(vectors), bool) if allowed is None else allowed.copy()
+    kept[list(without)] = False
+    best: list[int] = np.lexsort((np.arange(len(scores)), -scores)).tolist()
+    return [row for row in best if kept[row]][:k]
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[NDArray[np.float16], NDArray[np.float32], NDArray[np.float32]]:
+    grown = clustered(ITEMS, WIDTH, seed=0, clusters=60)
+    grown.vectors[[3, 77, 4000]] = 0
+    bias = biases(ITEMS, seed=1)
+    bias[77] = bias.max() + 1  # the best of all, whatever is asked
+    return grown.vectors, bias, interests(grown, 60, seed=2)
+
+
+@pytest.fixture(scope="module")
+def folder(world, tmp_path_factory: pytest.TempPathFactory) -> Path:  # type: ignore[no-untyped-def]
+    made: Path = tmp_path_factory.mktemp("index")
+    np.save(made / "items.npy", world[0])
+    build_index(world[0], world[1], made, seed=0, limit=100)
+    return made
+
+
+@pytest.fixture
+def listed(world, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Index:  # type: ignore[no-untyped-def]
+    """Lists, from the memory map, that read a fifth of the rows."""
+    monkeypatch.setattr(approximate, "LEAST_READ", ITEMS // 5)
+    items = np.load(folder / "items.npy", mmap_mode="r")
+    return Index.open(items, world[1], folder, limit=100)
+
+
+NUMBERS = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_exact_is_what_sorting_gives(data: st.DataObject) -> None:
+    """Numbers that halves hold, so that ties are ties in every precision; zero rows among them."""
+    items, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 9))
+    drawn = partial(hnp.arrays, np.float32, elements=NUMBERS)
+    # no longer than 1
+    vectors = (data.draw(drawn((items, width))) / 4).astype(np.float16)
+    bias = np.abs(data.draw(drawn(items)))
+    query = data.draw(drawn(width))
+    k = data.draw(st.integers(0, 40))
+    mask = data.draw(hnp.arrays(bool, items))
+    allowed = data.draw(st.sampled_from([None, mask]))
+    without = tuple(data.draw(st.lists(st.integers(0, items - 1), max_size=4)))
+    index = Index.open(vectors, bias, Path("nowhere"))
+    assert index.exact
+    found, scores = index.search(query, k, allowed=allowed, without=np.array(without, np.int64))
+    assert found.tolist() == by_hand(vectors, bias, query, k, allowed, without)
+    np.testing.assert_array_equal(
+        scores, (vectors.astype(np.float64) @ query + bias)[found].astype(np.float32)
+    )
+
+
+def test_real_numbers_too(world) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    index = Index.open(vectors, bias, Path("nowhere"))
+    for query in queries:
+        assert index.search(query, 10)[0].tolist() == by_hand(vectors, bias, query, 10)
+        plain, cosines = index.search(query, 10, biased=False)
+        assert plain.tolist() == by_hand(vectors, 0 * bias, query, 10)
+        np.testing.assert_allclose(cosines, vectors[plain].astype(np.float64) @ query, atol=1e-6)
+
+
+def test_scanning_lists_is_exact(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Between small and the limit: 8-bit rows, with bounds."""
+    vectors, bias, queries = world
+    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
+    assert index.exact
+    allowed = np.random.default_rng(0).random(ITEMS) < 0.1
+    for query in queries:
+        assert index.search(query, 10)[0].tolist() == by_hand(vectors, bias, query, 10)
+        found = index.search(query, 10, allowed=allowed, without=np.array([77]))[0]
+        assert found.tolist() == by_hand(vectors, bias, query, 10, allowed, (77,))
+
+
+def test_roughly_is_by_lists(world, listed: Index, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
+    few = Index.open(vectors, bias, folder)
+    for query in queries:
+        rough = index.search(query, 10, roughly=True)[0].tolist()
+        assert rough == listed.search(query, 10)[0].tolist()
+        assert few.search(query, 10, roughly=True)[0].tolist() == few.search(query, 10)[0].tolist()
+
+
+def test_up_to_the_limit_it_is_exact_and_needs_no_files(tmp_path: Path) -> None:
+    assert EXACT_LIMIT == 100_000
+    vectors = clustered(200, 8, seed=0, clusters=5).vectors
+    bias = np.zeros(200, np.float32)
+    build_index(vectors, bias, tmp_path, seed=0, limit=200)
+    assert list(tmp_path.iterdir()) == []
+    assert Index.open(vectors, bias, tmp_path, limit=200).exact
+    with pytest.raises(RunError, match="Remove the folder"):
+        Index.open(vectors, bias, tmp_path, limit=199)
+
+
+def test_lists_find_nearly_all(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    assert not listed.exact
+    hits = 0
+    for query in queries:
+        rows, scores = listed.search(query, 10)
+        truth = by_hand(vectors, bias, query, 10)
+        hits += len(set(rows.tolist()) & set(truth))
+        assert rows[0] == 77  # a row of zeros: only its bias speaks for it
+        np.testing.assert_allclose(
+            scores, vectors[rows].astype(np.float64) @ query + bias[rows], atol=1e-5
+        )
+        assert (np.diff(scores) <= 0).all()
+    assert hits / 600 >= 0.95
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.7, 0.93), (0.2, 0.93), (0.04, 1.0), (0.001, 1.0)])
+def test_filters_cost_nothing(world, listed: Index, share: float, least: float) -> None:  # type: ignore[no-untyped-def]
+    """A random part is allowed; where that is few, the answer is exact."""
+    vectors, bias, queries = world
+    allowed = np.random.default_rng(0).random(ITEMS) < share
+    hits, of = 0, 0
+    for query in queries:
+        rows, _ = listed.search(query, 10, allowed=allowed)
+        truth = by_hand(vectors, bias, query, 10, allowed)
+        assert allowed[rows].all()
+        assert len(rows) == len(truth)
+        hits, of = hits + len(set(rows.tolist()) & set(truth)), of + len(truth)
+    assert hits / of >= least
+
+
+def test_a_filter_far_from_the_interest_is_answered_exactly(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    """The lists that would be read hold nothing that is allowed: all are scanned."""
+    vectors, bias, queries = world
+    lists = listed._lists
+    assert lists is not None
+    for query in queries[:10]:
+        allowed = np.ones(ITEMS, bool)
+        for start, stop in lists._spans(query, 4000):
+            allowed[lists.order[start:stop]] = False
+        assert 1500 < allowed.sum() < 2000  # so that fewer than 4000 rows would be read
+        rows, _ = listed.search(query, 10, allowed=allowed)
+        assert rows.tolist() == by_hand(vectors, bias, query, 10, allowed)
+
+
+def test_rows_that_may_not_be_there(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    _, _, queries = world
+    best, _ = listed.search(queries[0], 20)
+    rows, _ = listed.search(queries[0], 10, without=best[:10])
+    assert rows.tolist() == best[10:].tolist()
+    allowed = np.ones(ITEMS, bool)
+    allowed[best[0]] = False
+    rows, _ = listed.search(queries[0], 10, allowed=allowed, without=best[1:10])
+    assert rows.tolist() == best[10:].tolist()
+    assert allowed.sum() == ITEMS - 1  # the caller's own is as it was
+
+
+@pytest.mark.parametrize("k", [700, ITEMS - 1, ITEMS, ITEMS + 1])
+def test_many_are_exact(world, listed: Index, k: int) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    rows, scores = listed.search(queries[0], k)
+    exact = Index.open(vectors, bias, Path("nowhere"))
+    expected, values = exact.search(queries[0], k)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(scores, values)
+
+
+def test_an_interest_of_zeros_leaves_the_bias(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, _ = world
+    nothing = np.zeros(WIDTH, np.float32)
+    rows, scores = listed.search(nothing, 30)
+    assert rows.tolist() == by_hand(vectors, bias, nothing, 30)
+    np.testing.assert_array_equal(scores, bias[rows])
+    rows, scores = listed.search(nothing, 3, biased=False)
+    assert (rows.tolist(), scores.tolist()) == ([0, 1, 2], [0, 0, 0])
+
+
+def test_what_can_reach_is_never_left_out(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    rng = np.random.default_rng(0)
+    exact = Index.open(vectors, bias, Path("nowhere"))
+    for index in (listed, exact):
+        for query in queries:
+            rows = np.sort(rng.choice(ITEMS, 300, replace=False))
+            extra = rng.random(300).astype(np.float32) / 8
+            totals = vectors[rows].astype(np.float64) @ query + bias[rows] + extra
+            least = float(np.sort(totals)[-20])
+            reached = index.reaching(query, rows, extra, least)
+            assert reached[totals >= least].all()
+            assert reached.sum() < 150
+
+
+def test_threads_share_it(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    _, _, queries = world
+    expected = [listed.search(query, 10)[0].tolist() for query in queries]
+    found: list[list[list[int]]] = []
+
+    def ask() -> None:
+        found.append([listed.search(query, 10)[0].tolist() for query in queries])
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found == [expected] * 6
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_told(world, folder: Path, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, _ = world
+    for one in FILES:
+        (tmp_path / one).write_bytes((folder / one).read_bytes())
+    files = {one: file_sha256(tmp_path / one) for one in FILES}
+    assert not Index.open(vectors, bias, tmp_path, limit=100, files=files).exact
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=r"damaged .*Remove the folder"):
+        Index.open(vectors, bias, tmp_path, limit=100, files=files)
+    (tmp_path / name).write_bytes(content[:40])
+    with pytest.raises(RunError, match="Remove the folder"):
+        Index.open(vectors, bias, tmp_path, limit=100)
+    (tmp_path / name).unlink()
+    with pytest.raises(RunError, match="Remove the folder"):
+        Index.open(vectors, bias, tmp_path, limit=100)
+
+
+def test_an_index_of_other_items_is_told(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, _ = world
+    with pytest.raises(RunError, match="other items"):
+        Index.open(vectors[:-1], bias[:-1], folder, limit=100)
+    with pytest.raises(RunError, match="other items"):
+        Index.open(vectors[:, :-1], bias, folder, limit=100)
+
+
+def test_the_same_items_give_the_same_files(world, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    build_index(world[0], world[1], tmp_path, seed=0, limit=100)
+    assert {name: file_sha256(tmp_path / name) for name in FILES} == {
+        name: file_sha256(folder / name) for name in FILES
+    }
+
+
+def test_rows_of_zeros_only(tmp_path: Path) -> None:
+    vectors, bias = np.zeros((50, 4), np.float16), np.arange(50, dtype=np.float32)
+    build_index(vectors, bias, tmp_path, seed=0, limit=1)
+    index = Index.open(vectors, bias, tmp_path, limit=1)
+    assert index.search(np.ones(4, np.float32), 3)[0].tolist() == [49, 48, 47]
+    assert Lists(tmp_path, bias, 4).centres.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "bias"),
+    [
+        (np.zeros((2, 3), np.float32), np.zeros(2, np.float32)),
+        (np.zeros((2, 3), np.float16), np.zeros(3, np.float32)),
+        (np.zeros((2, 3), np.float16), np.array([0, -1], np.float32)),
+        (np.zeros((2, 3), np.float16), np.array([0, np.nan], np.float32)),
+    ],
+)
+def test_what_cannot_be_searched(vectors: np.ndarray, bias: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="float16 vectors"):
+        Index.open(vectors, bias, Path("nowhere"))
