@@ -330,6 +330,9 @@ def serve_command(
     """
 
     def work() -> None:
+        from clients.serving.threads import one_thread
+
+        one_thread()
         from clients.serving.start import run
 
         code = run(folder, address=address, json_address=json_address)

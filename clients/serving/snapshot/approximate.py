@@ -19,7 +19,6 @@ Shapes: `V` items, `D` width, `C` centres.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +78,9 @@ class Lists:
             ) from error
         self.scan = ByteScan(codes, float(scale), missed)
         self._bias = bias[self.order]
+        self.place = np.empty(len(self.order), np.int32)
+        """(V,) where an item's row lies."""
+        self.place[self.order] = np.arange(len(self.order), dtype=np.int32)
 
     def _check(self, codes: Any, missed: Any, scale: Any, items: int, width: int) -> None:
         lists = len(self.centres)
@@ -96,12 +98,12 @@ class Lists:
         if not fits:
             raise ValueError("an index of other items")
 
-    @cached_property
-    def place(self) -> NDArray[np.int32]:
-        """(V,) where an item's row lies."""
-        found = np.empty(len(self.order), np.int32)
-        found[self.order] = np.arange(len(self.order), dtype=np.int32)
-        return found
+    def estimate(
+        self, query: NDArray[np.float32], *, biased: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(V,) scores of all rows as they lie, and (V,) how far off each may be."""
+        values, bound = self.scan.estimate(query)
+        return values + self._bias if biased else values, bound
 
     def candidates(
         self,
@@ -110,6 +112,7 @@ class Lists:
         allowed: NDArray[np.bool_] | None,
         *,
         biased: bool,
+        part: int = 1,
     ) -> NDArray[np.int64]:
         """Up to `count` allowed items, the best estimate first, and as many rows of zeros.
 
@@ -117,9 +120,11 @@ class Lists:
             query: (D,), not all zero.
             allowed: (V,); with it so many more rows are read that, on average, as many allowed ones
                 are.  None at all come back where there were far fewer.
+            biased: whether the bias counts.
+            part: one in so many of the rows that are read else.
         """
         share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
-        wanted = max(LEAST_READ, int(READ * len(self.order)))
+        wanted = max(LEAST_READ, int(READ * len(self.order))) // part
         if share <= _DENSE:
             wanted //= 2  # of rows one by one
         spans = self._spans(query, int(wanted / share))

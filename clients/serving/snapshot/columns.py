@@ -37,7 +37,7 @@ _ARRAYS = (
 _PATHS = "catalogue.paths.json"
 FILES = (*(f"{name}.npy" for name in _ARRAYS), _PATHS)
 
-_PHRASES_KNOWN = 100_000
+_PHRASES_KNOWN = 20_000  # some 3 MiB
 
 
 def write_columns(catalogue: Catalogue, folder: Path) -> None:

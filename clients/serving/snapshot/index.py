@@ -36,6 +36,7 @@ SMALL = 10_000
 _MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close ones wrongly
 _SPARSE = 20  # one in so many allowed, or fewer: those are scanned
 _WIDEST = 200  # one in so many as candidates, or more: all are scanned
+_ROUGHLY = 8
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -158,7 +159,7 @@ class Index:
             allowed: (V,) items that may be among them; None is all.
             without: rows that may not, in any order.
             biased: see `scores`.
-            roughly: read only lists, where there are any, even where searches are exact.
+            roughly: read lists, and an eighth of what is read else; for what is shown to nobody.
 
         Returns:
             rows and scores by descending score, ties by row.
@@ -173,7 +174,7 @@ class Index:
             return _NONE, np.zeros(0, np.float32)
         rows = None
         if roughly or not self.exact:
-            rows = self._from_lists(query, k, allowed, without, count, biased)
+            rows = self._from_lists(query, k, allowed, without, count, biased, roughly)
         if rows is None:
             rows = self._scanned(query, k, allowed, without, count, biased)
         scores = self.scores(query, rows, biased=biased)
@@ -207,6 +208,7 @@ class Index:
         without: NDArray[np.integer],
         count: int,
         biased: bool,
+        roughly: bool,
     ) -> NDArray[np.int64] | None:
         """At least `k` candidates; None where scanning is better or has to be done."""
         items = len(self._bias)
@@ -215,7 +217,8 @@ class Index:
         wide = k + max(_MARGIN, k // 4) + len(without)
         if wide > max(5 * _MARGIN, items // _WIDEST):
             return None
-        found = self._lists.candidates(query, wide, allowed, biased=biased)
+        part = _ROUGHLY if roughly else 1
+        found = self._lists.candidates(query, wide, allowed, biased=biased, part=part)
         if len(without):
             found = found[~np.isin(found, without)]
         return found if len(found) >= min(k, count - len(without)) else None
@@ -233,6 +236,15 @@ class Index:
         rows = None
         if allowed is not None and count < len(self._bias) // 4:
             rows, allowed = np.flatnonzero(allowed), None
+        lists = self._lists
+        if rows is None and lists is not None and query.any():
+            # As they lie: bringing them into the order of rows takes as long as the scan.
+            near, bounds = lists.estimate(query, biased=biased)
+            if allowed is not None:
+                near[~np.take(allowed, lists.order)] = -np.inf
+            if len(without):
+                near[lists.place[without]] = -np.inf
+            return lists.order[reaching(near, bounds, k)].astype(np.int64)
         values, bound = self._estimates(query, rows, biased=biased)
         if allowed is not None:
             values[~allowed] = -np.inf
@@ -252,15 +264,9 @@ class Index:
         if self._lists is None:
             part, bound = self._half.estimate(query, rows)
             return values + part, bound
-        lists = self._lists
-        if rows is not None:
-            part, near = lists.scan.estimate(query, lists.place[rows])
-            return values + part, near
-        part, near = lists.scan.estimate(query)
-        bounds = np.zeros(len(values), np.float32)
-        values[lists.order] += part
-        bounds[lists.order] = near
-        return values, bounds
+        places = self._lists.place if rows is None else self._lists.place[rows]
+        part, near = self._lists.scan.estimate(query, places)
+        return values + part, near
 
 
 def _check(vectors: NDArray[np.float16], bias: NDArray[np.float32]) -> None:

@@ -9,6 +9,7 @@ Shapes: `V` items, `D` width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,19 @@ class Contender:
         open: given the vectors, the bias, the folder and an effort: how to search.
         efforts: how hard to look, rising; (0,) where there is nothing to choose.
         most: items that it is tried with.
+        needs: the package that it comes from.
     """
 
     build: Callable[[Vectors, Bias, Path, int], None] | None
     open: Callable[[Vectors, Bias, Path, int], Search]
     efforts: tuple[int, ...] = (0,)
     most: int = 10**9
+    needs: str = "numpy"
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be tried."""
+        return find_spec(self.needs) is not None
 
 
 # Ours.
@@ -46,20 +54,20 @@ class Contender:
 def _our_build(vectors: Vectors, bias: Bias, folder: Path, threads: int) -> None:
     from clients.serving.snapshot.index import build_index
 
-    build_index(vectors, bias, folder, seed=0)
+    build_index(vectors, bias, folder, seed=0, limit=0)
 
 
 def _our_open(vectors: Vectors, bias: Bias, folder: Path, effort: int) -> Search:
     from clients.serving.snapshot.index import Index
 
-    index = Index.open(vectors, bias, folder)
+    index = Index.open(vectors, bias, folder, limit=0)
     return lambda query, k: index.search(query, k)[0]
 
 
 def _our_scan(vectors: Vectors, bias: Bias, folder: Path, effort: int) -> Search:
     from clients.serving.snapshot.index import Index
 
-    index = Index.open(vectors, bias, folder, limit=len(vectors))
+    index = Index.open(vectors, bias, folder, limit=len(vectors), small=len(vectors))
     return lambda query, k: index.search(query, k)[0]
 
 
@@ -187,21 +195,25 @@ def _with_bias(vectors: Vectors, bias: Bias, rows: NDArray[np.integer]) -> NDArr
 
 
 _GRAPH = (256, 512, 1024, 2048)
-_PROBES = (32, 64, 128, 256)
+_PROBES = (8, 16, 32, 64, 128, 256)
 
 CONTENDERS: dict[str, Contender] = {
-    "ours": Contender(_our_build, _our_open),
-    "ours, scan": Contender(None, _our_scan, most=200_000),
+    "ours": Contender(_our_build, _our_open, needs="numkong"),
+    "ours, scan": Contender(None, _our_scan, most=200_000, needs="numkong"),
     "numpy float32": Contender(None, _numpy, most=200_000),
-    "faiss Flat": Contender(_faiss("Flat"), _faiss_open("")),
-    "faiss SQfp16": Contender(_faiss("SQfp16"), _faiss_open("")),
+    "faiss Flat": Contender(_faiss("Flat"), _faiss_open(""), needs="faiss"),
     "faiss HNSW SQ8": Contender(
-        _faiss("HNSW16,SQ8", _slow_to_link), _faiss_open("efSearch"), _GRAPH
+        _faiss("HNSW16,SQ8", _slow_to_link), _faiss_open("efSearch"), _GRAPH, needs="faiss"
     ),
-    "faiss IVF SQ8": Contender(_faiss("IVF2048,SQ8"), _faiss_open("nprobe"), _PROBES),
+    "faiss IVF SQ8": Contender(
+        _faiss("IVF2048,SQ8"), _faiss_open("nprobe"), _PROBES, needs="faiss"
+    ),
     "faiss IVF PQ fast scan": Contender(
-        _faiss("IVF2048,PQ193x4fs,Refine(SQ8)", _refine_more), _faiss_open("nprobe"), _PROBES
+        _faiss("IVF2048,PQ193x4fs,Refine(SQ8)", _refine_more),
+        _faiss_open("nprobe"),
+        _PROBES,
+        needs="faiss",
     ),
-    "hnswlib": Contender(_hnswlib_build, _hnswlib_open, _GRAPH),
-    "usearch, its own i8": Contender(_usearch_build, _usearch_open, _GRAPH),
+    "hnswlib": Contender(_hnswlib_build, _hnswlib_open, _GRAPH, needs="hnswlib"),
+    "usearch, its own i8": Contender(_usearch_build, _usearch_open, _GRAPH, needs="usearch"),
 }

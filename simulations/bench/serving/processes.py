@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from clients.serving.threads import ONE_THREAD
 from shared.errors import RunError
 from simulations.bench.serving.load import Load, as_text
 from simulations.bench.serving.world import World
@@ -34,7 +35,11 @@ class Service:
         began = time.perf_counter()
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                [sys.executable, *words],
+                env={**ONE_THREAD, **os.environ} if what == "ours" else None,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
             )
         while not places.exists():
             if self._process.poll() is not None or time.perf_counter() - began > _PATIENCE_S:

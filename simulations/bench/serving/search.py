@@ -5,7 +5,9 @@ own.  Searches come at random moments, 100 a second on average, whether or not t
 done, from a pool of threads as in a service; what is told is from the moment a search should have
 begun.
 
-    python -m simulations.bench.serving.search FOLDER WORD ...      what the parent runs
+    python -m simulations.bench.serving.search compare ITEMS [RUN [CONTENDER ...]]
+
+Libraries that are not installed are left out.
 """
 
 import json
@@ -258,7 +260,18 @@ def render(result: dict[str, Any], console: Any) -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    """What the parent runs in a process of its own; prints JSON."""
+    """Compare; or FOLDER and what a process of the comparison does, which prints JSON."""
+    if words[0] == "compare":
+        from rich.console import Console
+
+        result = run(
+            items=int(words[1]),
+            catalogue=Path(words[2]) if len(words) > 2 else None,
+            contenders=words[3:] or [name for name, one in CONTENDERS.items() if one.installed],
+            progress=lambda what, done, of: print(f"{what} {done}/{of}", file=sys.stderr),
+        )
+        render(result, Console(width=120))
+        return
     folder, what, name, *rest = Path(words[0]), *words[1:]
     if what == "build":
         print(json.dumps(build(folder, name, int(rest[0]))))

@@ -20,6 +20,7 @@ from clients.serving.service.settings import ServingSettings
 from simulations.bench.serving.world import DECAY, HISTORY_LENGTH, World
 
 _THREADS = ServingSettings().threads
+_CHUNK = 50_000
 
 
 def ours(world: World, places: Path) -> int:
@@ -54,9 +55,13 @@ def rival(world: World, places: Path) -> int:
     from clients.sources.pseudonyms import pseudonym
 
     snapshot = world.newest()
-    items = torch.from_numpy(snapshot.items.astype(np.float32))
-    index: Any = faiss.IndexFlatIP(items.shape[1])
-    index.add(items.numpy())
+    count, width = snapshot.items.shape
+    index: Any = faiss.IndexFlatIP(width)
+    for start in range(0, count, _CHUNK):
+        index.add(snapshot.items[start : start + _CHUNK].astype(np.float32))
+    # The same memory, so that they are there once.
+    held = faiss.rev_swig_ptr(index.get_xb(), count * width).reshape(count, width)
+    items = torch.from_numpy(held)
     secret, catalogue = world.secret, snapshot.catalogue
     numbers, sequences = snapshot.number_of, snapshot.sequences
 

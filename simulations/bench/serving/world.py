@@ -37,6 +37,7 @@ _USERS_PER_ITEM, _LEAST_USERS = 0.05, 500
 _EVENTS = 20  # of a user, on average
 _STRAY = 0.1
 _TOGETHER = 64
+_SHELVES = 2000  # a multiple of 40: a shelf is in one department
 _SKEW = 3.0  # events favour a topic's first items: u ** 3 of the way down its list
 _SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "nu", "pi", "ra", "so", "ti", "vu", "ze")
 
@@ -201,7 +202,7 @@ def _catalogue(grown: Grown, rng: np.random.Generator) -> Catalogue:
     topics = len(grown.near)
     words = list(_words(rng, max(500, topics * 2)))
     paths = [
-        ("all", f"{words[topic % 40]} goods", f"{words[topic]} {words[topic + 1]}")
+        ("all", f"{words[topic % 40]} goods", f"{words[topic % _SHELVES]} {words[topic % 40]}")
         if topic % 4
         else ()
         for topic in range(topics)
@@ -222,7 +223,7 @@ def _catalogue(grown: Grown, rng: np.random.Generator) -> Catalogue:
 def _words(rng: np.random.Generator, count: int) -> Iterator[str]:
     known: set[str] = set()
     while len(known) < count:
-        size = int(rng.integers(2, 5))
+        size = int(rng.integers(2, 6))  # enough for any number of topics
         word = "".join(_SYLLABLES[one] for one in rng.integers(0, len(_SYLLABLES), size))
         if word not in known:
             known.add(word)

@@ -201,18 +201,10 @@ def test_making_a_snapshot_loads_no_encoder(partner: Home) -> None:
 WATCHED = """
 import io, json, sys
 from pathlib import Path
-<<<<<<< HEAD
 from clients.serving.snapshot.make import main
 platform, serving, encoders = map(Path, sys.argv[1:])
 asked = {"platform": str(platform), "folder": str(serving / "snapshots"), "own_weight": 0.0,
     "kept": str(serving / "newest.json"), "stamp": "", "encoders": str(encoders)}
-=======
-from clients.serving.snapshot import make
-make.read_texts = lambda *_: None  # what comes after the snapshot, and does load the encoder
-platform, serving = map(Path, sys.argv[1:])
-asked = {"platform": str(platform), "folder": str(serving / "snapshots"), "own_weight": 0.0,
-    "encoders": "", "kept": str(serving / "newest.json"), "stamp": ""}
->>>>>>> 49decda8ee9dc7a8ce6cc7eeab9b60e521c24cdf
 sys.stdin = io.StringIO(json.dumps(asked))
 opened = []
 def hear(what, said):
