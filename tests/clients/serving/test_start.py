@@ -212,7 +212,7 @@ def hear(what, said):
         opened.append(said[0])
 sys.addaudithook(hear)
 said, sys.stdout = sys.stdout, io.StringIO()
-code = make.main()
+code = main()
 sys.stdout = said
 home = platform.parent
 for path in dict.fromkeys(opened):
