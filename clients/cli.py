@@ -43,6 +43,11 @@ Examples:
   fedinterest-client serve runs/demo/platforms/arcade
   curl -s localhost:9471/v1/recommend --json '{"user_id": "u-17", "k": 5}'
 """
+UI_EXAMPLES = """\b
+Examples:
+  fedinterest-client ui shop
+  fedinterest-client ui runs/demo/platforms/arcade --port 9480 --no-browser
+"""
 FORGET_EXAMPLE = """\b
 Example:
   fedinterest-client forget customer-17 --dir shop
@@ -331,6 +336,34 @@ def serve_command(
         from clients.serving.start import run
 
         code = run(folder, address=address, json_address=json_address)
+        if code:
+            raise typer.Exit(code)
+
+    guarded(work)
+
+
+@app.command("ui", epilog=UI_EXAMPLES)
+def ui_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[DIR]", help="The partner's folder, or RUN/platforms/NAME [default: .]."
+        ),
+    ] = HERE,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 picks a free one.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")
+    ] = True,
+) -> None:
+    """Show this platform its own numbers in a browser: what is served, to whom it does good.
+
+    For who started it, on this machine only; a service on the same folder goes on beside it.
+    """
+
+    def work() -> None:
+        from clients.serving.ui.start import run
+
+        code = run(folder, port=port, browser=browser)
         if code:
             raise typer.Exit(code)
 

@@ -1,69 +1,51 @@
-"""A user asks to be forgotten: from then on nothing is learned from them.
+"""A user asks to be forgotten, or to be left out: from then on nothing is learned from them.
 
-In this order, each step safe to do again after a crash:
+`forget` leaves a signed receipt and is for ever.  `leave_out` leaves none, and a user who opts in
+again comes back when the log is next prepared.  In this order, each step safe to do again after a
+crash:
 1. No message is being answered (an answer begun before would be given on the old histories).
-2. A signed receipt is on disk.  It names the pseudonym, which says nothing without the platform's
-   secret, and binds every later preparation: the user is left out whatever the log says.
-3. The raw id is on the opt-out list, so that the log itself is read without them.
+2. `forget`: a signed receipt is on disk.  `leave_out`: the pseudonym is on the list of those left
+   out.  Either says nothing without the platform's secret, and binds every later preparation: the
+   user is left out whatever the log says.
+3. `forget`: the raw id is on the opt-out list, so that the log itself is read without them.
 4. The secrets of rounds are destroyed.
 5. Held-out events and training histories are written anew without them.
+6. `forget`: what the service has kept of them is erased; snapshots that hold their history are
+   removed, and made anew when the service next looks.
 
 What it does to a round that is asked for again: histories have changed, so their digest has, and
 the same request gets fresh noise and a full charge.  It must: two answers under one noise, with
 and without the user, would show the user's contribution bare.  With the secrets gone nobody, the
 platform included, can remove the noise of an answer already given either.  The price is at most
-one round's steps, where a round is repeated; the ledger keeps the total.
+one round's steps, where a round is repeated; the ledger keeps the total.  Somebody who comes back
+is no other case: histories change again, nothing is replayed, and what is spent on them adds up in
+the same ledger.
 
 What was released before stays released, under the promise it was released under, and the ledger
-keeps its charges.  The raw log is the platform's own: erase the user there too.
+keeps its charges.  The population is what was declared, and does not follow who comes and goes.
+The raw log is the platform's own: erase the user there too.
 """
 
 import fcntl
-import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from clients.home import Home
+from clients.leaving import destroy, finish, rewrite
+from clients.lists import Lists, raw_id
 from clients.platform import Platform
-from clients.prepare import without
-from clients.sources.optout import read_opt_out
+from clients.receipts import Receipt, check_receipt, keep, receipts
+from clients.serving.live.training import drop_snapshots, opened
 from clients.sources.pseudonyms import pseudonym
-from shared.errors import DataError, ProtocolError, RunError
-from shared.files import replacing, storage_error, write_bytes, write_text
-from shared.transparency.canonical import canonical, parse
-from shared.transparency.envelope import Envelope
-from shared.transparency.keys import PublicKey
+from shared.errors import DataError, RunError
 
-RECEIPT = "application/vnd.fedinterest.forgotten+json"
-VERSION = 1
+__all__ = ["Receipt", "check_receipt", "forget", "idle", "leave_out", "receipts"]
+
 _WAIT_S = 600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """That a user was forgotten.
-
-    Args:
-        platform: whose user.
-        pseudonym: 64 hex digits.
-        time: UTC, ISO.
-        found: the user was among those trained on.
-        ledger: head hash of the ledger at that moment; "" where there is none.
-    """
-
-    platform: str
-    pseudonym: str
-    time: str
-    found: bool
-    ledger: str
 
 
 @contextmanager
@@ -103,12 +85,11 @@ def forget(home: Home, user: str, now: datetime | None = None) -> Receipt:
 
     Raises:
         DataError: an empty id, or nobody would be left to learn from.
-        RunError: the platform's secret is missing, or a round does not end.
+        RunError: the platform's secret is missing, or a round does not end; or the service's store
+            is damaged, and all but erasing there was done.
         StorageError: the disk refused; do it again.
     """
-    name = user.strip()
-    if not name or "\n" in name:
-        raise DataError(expected="a user's id", got="an empty one", where="forget")
+    name = raw_id(user)
     secret = home.folder.platform / "pseudonym.secret"
     if not secret.is_file():
         raise RunError(
@@ -119,13 +100,7 @@ def forget(home: Home, user: str, now: datetime | None = None) -> Receipt:
         )
     who = pseudonym(secret.read_bytes(), name)
     with idle(home.folder.state):
-        found, left = False, 0
-        prepared = (home.folder.platform / "platform.json").is_file()
-        if prepared:
-            users = Platform.open(home.folder.platform).sequences.users
-            found, left = who in users, len(users)
-        if found and left < 2:
-            raise DataError(expected="users to learn from", got="nobody else", where="forget")
+        found = bool(_trained_on(home, {who}))
         records = home.promises.records().values()
         receipt = Receipt(
             platform=home.name,
@@ -134,108 +109,64 @@ def forget(home: Home, user: str, now: datetime | None = None) -> Receipt:
             found=found,
             ledger=[record.head for record in records][-1] if records else "",
         )
-        _keep(home, receipt)
+        keep(home, receipt)
         _opt_out(home, name)
         if found:
-            _destroy(home.folder.platform / "secrets")
-            _rewrite(home.folder.platform, who)
+            _take_out(home, {who}, "forgotten")
+        with opened(home) as live:
+            if live is not None:
+                live.erase(who)
+                live.taken_up(who)
+        drop_snapshots(home, who)
     return receipt
 
 
-def receipts(folder: Path) -> list[Receipt]:
-    """All receipts in a folder; whether they are signed is `check_receipt`'s affair.
+def leave_out(home: Home, names: Callable[[], Set[str]]) -> int:
+    """Learn nothing more from users until they opt in again; how many were trained on.
+
+    The caller holds `idle`.
+
+    Args:
+        names: says who they are, by pseudonym; asked while nobody changes the lists.
 
     Raises:
-        RunError: one is damaged: it is not known who must be left out.
+        DataError: nobody would be left to learn from.
+        RunError: the list of those left out is damaged.
+        StorageError: the disk refused; do it again.
     """
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            envelope = Envelope.from_bytes(path.read_bytes(), str(path))
-            found.append(_receipt(envelope, str(path)))
-        except (OSError, ProtocolError) as error:
-            raise RunError(
-                expected="a receipt as it was written",
-                got=type(error).__name__,
-                where=str(path),
-                remedy="Restore it: without it somebody who was forgotten might come back.",
-            ) from error
-    return found
-
-
-def check_receipt(content: bytes, key: PublicKey) -> Receipt:
-    """A receipt, once its signature is right.
-
-    Raises:
-        ProtocolError: it is damaged, or not signed with `key`.
-    """
-    envelope = Envelope.from_bytes(content, "receipt")
-    if not envelope.is_signed_by(key):
-        raise ProtocolError(
-            expected=f"a receipt signed with the key {key.id[:12]}",
-            got="another signature",
-            where="receipt",
-        )
-    return _receipt(envelope, "receipt")
-
-
-def _receipt(envelope: Envelope, where: str) -> Receipt:
-    values = parse(envelope.payload, where)
-    try:
-        if envelope.kind != RECEIPT or values.pop("version") != VERSION:
-            raise ValueError("kind")
-        return Receipt(**values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError(expected="a receipt", got="something else", where=where) from error
-
-
-def _keep(home: Home, receipt: Receipt) -> None:
-    path = home.folder.receipts / f"{receipt.pseudonym[:32]}.json"
-    if path.is_file():
-        return  # forgotten before: the first receipt stands
-    values: dict[str, Any] = {"version": VERSION, **asdict(receipt)}
-    write_bytes(path, Envelope.signed(RECEIPT, canonical(values), home.keys.signing).to_bytes())
+    lists = Lists.of(home)
+    with lists.held():
+        wanted = names()
+        lists.leave_out(wanted)
+    found = _trained_on(home, wanted)
+    if found:
+        _take_out(home, found, "opt_out")
+    return len(found)
 
 
 def _opt_out(home: Home, user: str) -> None:
-    path = home.settings.cleaning.opt_out or home.folder.opt_out
-    try:
-        known = read_opt_out(path) if path.is_file() else []
-        if user not in known:
-            text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
-            joint = "" if not text or text.endswith("\n") else "\n"
-            write_text(path, f"{text}{joint}{user}\n")
-    except OSError as error:
-        raise storage_error(error, path) from error
+    lists = Lists.of(home)
+    with lists.held():
+        lists.add(user)
 
 
-def _rewrite(folder: Path, who: str) -> None:
-    """The stored histories without one user; the held-out events, which go by place, likewise."""
-    platform = Platform.open(folder)
-    sequences = platform.sequences
-    place = sequences.users.index(who)
-    held_out = folder / "heldout.npz"
-    if held_out.is_file():
-        with np.load(held_out, allow_pickle=False) as found:
-            kept = {name: found[name] for name in found.files}
-        if all(len(value) == len(sequences) for value in kept.values()):
-            with replacing(held_out) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **{name: np.delete(value, place) for name, value in kept.items()})  # type: ignore[arg-type]
-    left = without(sequences, {who})
-    left.save(folder / "sequences.npz")
-    facts = folder / "facts.json"
-    if facts.is_file():
-        values = json.loads(facts.read_text(encoding="utf-8"))
-        gone = len(sequences.items) - len(left.items)
-        values["users"] = len(left)
-        values["events"] -= gone
-        values["dropped"]["forgotten"] = values["dropped"].get("forgotten", 0) + gone
-        write_text(facts, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+def _take_out(home: Home, names: Set[str], reason: str) -> None:
+    destroy(home.folder.platform / "secrets")
+    rewrite(home.folder.platform, names, reason=reason)
 
 
-def _destroy(folder: Path) -> None:
-    for path in folder.glob("*.secret"):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error(error, path) from error
+def _trained_on(home: Home, names: Set[str]) -> Set[str]:
+    """Which of the users are in the training histories; a rewriting that was broken off is ended.
+
+    Raises:
+        DataError: nobody else is.
+    """
+    folder = home.folder.platform
+    if not (folder / "platform.json").is_file():
+        return set()
+    finish(folder)
+    users = set(Platform.open(folder).sequences.users)
+    found = users & names
+    if found and found == users:
+        raise DataError(expected="users to learn from", got="nobody else", where="forget")
+    return found

@@ -27,6 +27,12 @@ PREPARED = "prepared.json"
 _CACHE = "FEDINTEREST_CACHE"
 
 
+def cache_folder() -> Path:
+    """This machine's cache of what is made of public texts and models."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get(_CACHE) or Path(base) / "fedinterest")
+
+
 @dataclass(frozen=True)
 class Home:
     """One partner's.
@@ -82,8 +88,7 @@ class Home:
     @property
     def cache(self) -> Path:
         """Where encoded catalogues are kept: public texts' vectors, by content."""
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return Path(os.environ.get(_CACHE) or Path(base) / "fedinterest")
+        return cache_folder()
 
     def enrolment(self) -> Enrolment:
         """What the coordinator sent back.
@@ -161,10 +166,16 @@ class Home:
         )
 
     def forgotten(self) -> set[str]:
-        """Pseudonyms of users who were forgotten."""
-        from clients.forget import receipts
+        """Pseudonyms of users who were forgotten, or who have opted out while they are served.
 
-        return {receipt.pseudonym for receipt in receipts(self.folder.receipts)}
+        Raises:
+            RunError: a receipt or the list is damaged: it is not known who must be left out.
+        """
+        from clients.lists import Lists
+        from clients.receipts import receipts
+
+        forgotten = {receipt.pseudonym for receipt in receipts(self.folder.receipts)}
+        return forgotten | Lists.of(self).names()
 
     def prepared_for(self) -> str:
         """Hash of what the platform folder is made from, besides the log itself."""
@@ -202,13 +213,20 @@ class Home:
             LedgerError: the ledgers are damaged or behind their anchor.
             FedInterestError: see `clients.prepare.prepare_platform`.
         """
+        from clients.forget import idle
         from clients.platform import Platform
-        from clients.prepare import prepare_platform
-        from clients.spending.promises import terms_sha256
 
         self.anchor.follow(self.folder.ledgers, self.promises.records())
         if self.is_prepared():
             return Platform.open(self.folder.platform)
+        # Who opts out meanwhile is taken up afterwards, not from what is about to be replaced.
+        with idle(self.folder.state):
+            return self._prepare(progress)
+
+    def _prepare(self, progress: "Progress") -> "Platform":
+        from clients.prepare import prepare_platform
+        from clients.spending.promises import terms_sha256
+
         enrolment = self.enrolment()
         terms = terms_sha256(self.name, enrolment.federation, enrolment.ca_pem)
         ledger = self.promises.ledger_for(terms)

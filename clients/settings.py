@@ -6,6 +6,7 @@
     ├── request.json          what the coordinator signs
     ├── enrolment.json        what it sent back
     ├── opt-out.txt           who asked not to be learned from
+    ├── left-out.txt          likewise, by pseudonym: who opted out through `serve`
     ├── platform/             what the client trains on (`clients.platform`)
     ├── ledger/  record/      what was spent, and the signed statements of what was released
     ├── receipts/             signed receipts of users who were forgotten

@@ -148,16 +148,35 @@ def revoke_command(name: Name, folder: Dir = HERE, as_json: AsJson = False) -> N
     """Shut a partner out, now: its certificates, its node key, its open connections."""
 
     def work() -> None:
+        from contextlib import suppress
+
         from server.membership.enrolment import revoke
+        from server.running.runs import runs
+        from server.running.shortfall import shortfall
         from server.settings import ServerFolder
         from shared.certificates import utc_now
+        from shared.errors import FedInterestError
 
-        done = revoke(ServerFolder(folder), name, now=utc_now())
+        place = ServerFolder(folder)
+        done = revoke(place, name, now=utc_now())
+        short = None
+        with suppress(FedInterestError):  # it is revoked, however damaged a run may be
+            if (known := runs(place)) and known[-1].finished is None:
+                short = shortfall(place, known[-1])
+        values = {"name": name, "revoked": list(done.revoked), "gateway_reloaded": done.reloaded}
+        if short is not None:
+            values["stops"] = {"run": short.run, "quorum": short.quorum, "left": list(short.left)}
         _say(
-            {"name": name, "revoked": list(done.revoked), "gateway_reloaded": done.reloaded},
+            values,
             f"Revoked {name}: {len(done.revoked)} certificates. "
             + ("The gateway refuses it now." if done.reloaded else "The gateway does not run.")
-            + "\nIt may come back with new keys: enrol with --replace.",
+            + "\nIt may come back with new keys: enrol with --replace."
+            + (
+                f"\nRun {short.run} needs {short.quorum} platforms and has {len(short.left)} left: "
+                f"it stops.\n{short.remedy}"
+                if short is not None
+                else ""
+            ),
             as_json,
         )
 

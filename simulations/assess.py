@@ -25,6 +25,7 @@ from simulations.baselines.base import Scorer, Sum
 from simulations.baselines.frozen import Frozen
 from simulations.baselines.popularity import Popularity
 from simulations.evaluation import Which, evaluate_many
+from simulations.groups import by_group
 from simulations.prepare import Prepared, open_prepared
 
 SYSTEMS = ("popularity", "frozen", "knn", "frozen+knn", "federated", "federated+knn")
@@ -43,12 +44,14 @@ class Assessment:
         validation: platform -> system -> metrics on the curve's users.
         curves: round -> platform -> metrics of the trained systems on the same users.
         users: platform -> how many users the curves are drawn from.
+        groups: platform -> figures by group of users on test, see `simulations.groups`.
     """
 
     test: Table
     validation: Table
     curves: dict[int, Table]
     users: dict[str, int]
+    groups: dict[str, dict[str, Any]]
 
     def mean(self) -> dict[str, dict[str, float]]:
         """system -> metrics, unweighted mean over platforms, on test."""
@@ -82,6 +85,7 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
     validation: Table = {}
     curves: dict[int, Table] = {number: {} for number in rounds}
     users = {}
+    groups = {}
     for name in settings.platforms:
         prepared = open_prepared(run_folder, name)
         ground = prepared.platform.ground(whitening)
@@ -93,6 +97,14 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
         systems = _systems(settings, prepared, ground, own[last.round])
         run = _Judge(settings, progress)
         test[name] = run(systems, prepared.split, "test", f"judging {name}")
+        progress(f"groups of {name}", 0, 0)
+        groups[name] = by_group(
+            systems["frozen+knn"],
+            systems["federated+knn"],
+            prepared,
+            history_length=settings.model.history_length,
+            score_batch=settings.speed.score_batch,
+        )
         sample = _first(prepared.split, CURVE_USERS)
         users[name] = len(sample)
         validation[name] = run(systems, sample, "validation", f"baselines of {name}")
@@ -105,7 +117,7 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
         for key, metrics in run(curve, sample, "validation", f"curve of {name}").items():
             number_, system = key.split("/")
             curves[int(number_)].setdefault(name, {})[system] = metrics
-    return Assessment(test, validation, curves, users)
+    return Assessment(test, validation, curves, users, groups)
 
 
 def _systems(

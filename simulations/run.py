@@ -291,6 +291,7 @@ def _summary(
             "sample_rate": record.sample_rate,
             "steps": sum(line["platforms"][name]["steps"] for line in lines if line["round"]),
             "systems": assessment.test[name],
+            "fairness": assessment.groups[name],
         }
     uplinks = [
         entry["uplink_bytes"]

@@ -34,7 +34,7 @@ from shared.errors import (
     RunError,
 )
 from shared.files import write_json
-from shared.protocol import Refusal, TrainReply, answered_in, kind_of
+from shared.protocol import TRAIN, Refusal, TrainReply, answered_in, kind_of
 
 POLL_S = 0.05
 _BEAT_S = 1.0
@@ -71,6 +71,7 @@ class Executor:
         state: folder with the lock that keeps `forget` away while a message is answered.
         name: the platform's.
         changed: hears the counts whenever they change.
+        before_training: called under that lock before a round is begun; what it raises is refused.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class Executor:
         state: Path,
         name: str,
         changed: Callable[[Counts], None] | None = None,
+        before_training: Callable[[], None] = lambda: None,
     ) -> None:
         self._api, self._gate, self._refusals = api, gate, refusals
         self._folder, self._state, self._name = folder, state, name
         self._changed = changed or (lambda _: None)
+        self._before_training = before_training
         self._worker: Worker | None = None
         self.counts = Counts()
 
@@ -141,6 +144,8 @@ class Executor:
         kind = str(asked.message.metadata.message_type)[:100]
         try:
             policy = self._gate.admit(asked)
+            if kind == TRAIN:
+                self._before_training()
             began = time.monotonic()
             reply = self._worked(task, asked, policy, stop)
             if reply is None:
@@ -220,6 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     import sys
 
     from clients.home import Home
+    from clients.serving.live.training import before_training
     from shared.operations.logs import start_logging
 
     path, address = sys.argv[1:] if arguments is None else arguments
@@ -237,6 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         state=home.folder.state,
         name=home.name,
         changed=lambda counts: write_json(status, vars(counts)),
+        before_training=lambda: before_training(home),
     )
     executor.run(lambda: bool(stopped))
 

@@ -8,6 +8,7 @@ in any language.  Shapes: V items, R items of a group.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -72,9 +73,22 @@ class CatalogueWords:
             counted = Counted(categories=names, categorised=categorised, phrases={})
         self._category_count, self._categorised = counted.categories, counted.categorised
 
-    def warm(self) -> None:
-        """Count title phrases now, and not at the first question."""
-        _ = self._phrase_count
+    def with_more(self, whole: Named, more: Named) -> "CatalogueWords":
+        """The same with further items behind the others.
+
+        What is frequent among titles stays as it was counted: a few items do not change that.
+
+        Args:
+            whole: all of them.
+            more: the further ones.
+        """
+        found = copy(self)
+        found.titles, found._paths = whole.titles, whole.categories
+        names = Counter(self._category_count)
+        names.update(name for path in more.categories for name in set(path))
+        found._category_count = names
+        found._categorised += sum(1 for path in more.categories if path)
+        return found
 
     def categories(self, row: int) -> tuple[str, ...]:
         """The distinct category names of an item, outermost first."""

@@ -31,7 +31,6 @@ _TITLE_LENGTH = 60
 Near = Callable[[NDArray[np.integer], NDArray[np.float64], int], NDArray[np.integer]]
 """(R,) rows, their shares and a count -> so many catalogue rows near their middle."""
 
-
 Vectors = Any
 """(V, D) float32: an array, or what gives rows for an array of rows and has a length."""
 
@@ -89,7 +88,7 @@ def top_interests(
     if not len(counted):
         return []
     shares = weights.astype(np.float64) / float(weights.sum(dtype=np.float64))
-    unit = vectors if are_unit else _unit(vectors)
+    unit = vectors if are_unit else _unit(np.asarray(vectors))
     grouped: dict[str, list[int]] = {}
     for group in _groups(history[counted], unit, words):
         events = [int(counted[place]) for place in group]

@@ -1,14 +1,14 @@
 """The answers of one platform, from its newest snapshot and what has happened since.
 
-A request works on one snapshot from beginning to end: `reload` puts another in its place, and
-requests in flight finish on theirs.
+A request works on one snapshot, with the items that were put beside it, from beginning to end:
+`reload` and `put_items` put another in its place, and requests in flight finish on theirs.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,32 +21,73 @@ from clients.serving import answers as a
 from clients.serving import scores
 from clients.serving.filters import Shelf
 from clients.serving.live.store import Live, LiveEvent
-from clients.serving.live.trends import compared
+from clients.serving.live.trends import trends
 from clients.serving.people import People, rows_of
 from clients.serving.snapshot.snapshot import Snapshot
+from clients.serving.stock import Stock
+from clients.serving.texts import Texts
 from shared.errors import ConfigError, ConsentError, RunError, UnknownError
 
 _CANDIDATES = 5  # times k, among which diversity chooses
 _MOST_CANDIDATES = 500
 _WEEK_S = 7 * 86_400.0
+_NEAR = 20  # items whose interests are a text's
+_TEMPERATURE = 0.1  # of the softmax over their cosines; the model is trained under it
 _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
+Learn = Callable[[str, bool], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A snapshot and what is worked out of it once."""
+    """A snapshot, with what was put, and what is worked out of it once.
+
+    Args:
+        own_shelf, own_words: of the snapshot alone.
+    """
 
     snapshot: Snapshot
     shelf: Shelf
+    words: CatalogueWords
+    own_shelf: Shelf
+    own_words: CatalogueWords
     at: float
 
-    @cached_property
-    def words(self) -> CatalogueWords:
-        """Names for groups of items."""
-        return CatalogueWords(self.snapshot.catalogue, self.snapshot.catalogue.counted)
+    @classmethod
+    def of(cls, snapshot: Snapshot, *blocked: tuple[str, ...]) -> "Loaded":
+        """Read now what the first request would otherwise wait for.
+
+        Args:
+            blocked: items, and categories.
+        """
+        catalogue = snapshot.catalogue
+        shelf, words = Shelf(catalogue, *blocked), CatalogueWords(catalogue, catalogue.counted)
+        _ = (shelf.open, shelf.by_category, snapshot.number_of)
+        _ = (snapshot.index, snapshot.frozen, snapshot.together)
+        return cls(
+            snapshot=snapshot,
+            shelf=shelf,
+            words=words,
+            own_shelf=shelf,
+            own_words=words,
+            at=time.time(),
+        )
+
+    def stocked(self, stock: Stock) -> "Loaded":
+        """The same snapshot with another stock."""
+        more, words = stock.more, self.own_words
+        if more is not None:
+            words = words.with_more(stock.catalogue, more)
+        return replace(self, snapshot=stock, shelf=self.own_shelf.over(stock), words=words)
+
+    @property
+    def shown(self) -> int:
+        """How many items there are."""
+        snapshot = self.snapshot
+        old = len(snapshot.replaced) if isinstance(snapshot, Stock) else 0
+        return len(snapshot.catalogue) - old
 
     def item(self, row: int) -> a.Item:
         """An item for people."""
@@ -68,6 +109,8 @@ class Engine:
         blocked_items, blocked_categories: never shown.
         forget: removes a user from what is trained on and signs a receipt; None where there is no
             partner's folder to do it in.
+        learn: has a user opted out, or in again, in training too; None likewise.
+        texts: reads new items and sentences; None where nothing can.
     """
 
     def __init__(
@@ -79,19 +122,24 @@ class Engine:
         blocked_items: tuple[str, ...] = (),
         blocked_categories: tuple[str, ...] = (),
         forget: Forget | None = None,
+        learn: Learn | None = None,
+        texts: Texts | None = None,
     ) -> None:
-        self._renew, self._live, self._forget = renew, live, forget
+        self._renew, self._live, self._forget, self._learn = renew, live, forget, learn
+        self._texts = texts
+        self._changing = threading.Lock()  # of `_now`; who reads takes it as it is
         self._people = People(live, secret)
         self._blocked = (blocked_items, blocked_categories)
         self._now = self._load(renew())
 
+    @property
+    def loaded(self) -> Loaded:
+        """What answers now; for the platform's own page, which shows figures of all of it."""
+        return self._now
+
     def _load(self, snapshot: Snapshot) -> Loaded:
-        loaded = Loaded(snapshot, Shelf(snapshot, *self._blocked), time.time())
-        # Read now what the first request would otherwise wait for.
-        _ = (loaded.shelf.open, loaded.shelf.by_category, snapshot.number_of)
-        _ = (snapshot.index, snapshot.frozen, snapshot.together)
-        _ = loaded.words
-        return loaded
+        loaded = Loaded.of(snapshot, *self._blocked)
+        return loaded if self._texts is None else loaded.stocked(self._texts.stock(snapshot))
 
     def recommend(
         self,
@@ -143,8 +191,7 @@ class Engine:
         """The items closest to one."""
         _within("k", k, 1, 1000)
         now = self._now
-        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
-        itself, index = np.array([row]), now.snapshot.index
+        itself, index = np.array([self._open_row(now, item_id)]), now.snapshot.index
         rows, cosines = index.search(
             index.vectors(itself)[0],
             k,
@@ -165,6 +212,7 @@ class Engine:
         _within("most", most, 1, 20)
         now = self._now
         _, read = self._read(now, who)
+        read = read[now.shelf.open[read]]
         return a.Profile(
             interests=tuple(
                 a.Interest(
@@ -185,18 +233,26 @@ class Engine:
         _, read = self._read(now, who)
         if not len(read):
             raise UnknownError(expected="a history of at least one event", got="none", where="who")
-        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        row = self._open_row(now, item_id)
         found = scores.score(now.snapshot, read, np.array([row]))
 
         def totals(_: list[NDArray[np.int64]]) -> NDArray[np.float32]:
             return scores.left_out(now.snapshot, read, row)  # of those very histories, at once
 
-        why = explain(read, row, totals, self._groups(now, read, 5))
+        shown = now.shelf.open[read]
+        places = np.flatnonzero(shown)
+        groups = [  # named after what may be shown; positions are those of the whole history
+            replace(group, events=tuple(places[list(group.events)].tolist()))
+            for group in self._groups(now, read[shown], 5)
+        ]
+        why = explain(read, row, totals, groups)
         return a.Explained(
             item=now.item(row),
             score=float(found.total[0]),
             parts=_parts(found, 0),
-            events=tuple((now.item(int(read[place])), share) for place, share in why.events),
+            events=tuple(
+                (now.item(int(read[place])), share) for place, share in why.events if shown[place]
+            ),
             interests=why.interests,
             snapshot=now.snapshot.meta.id,
         )
@@ -212,7 +268,8 @@ class Engine:
             )
         now = self._now
         if item_id is not None:
-            wanted = now.snapshot.index.vectors(rows_of(now.snapshot, (item_id,)))[0]
+            row = np.array([self._open_row(now, item_id)])
+            wanted = now.snapshot.index.vectors(row)[0]
         else:
             rows = self._named(now, interest or "")
             mean = now.snapshot.items[rows].mean(axis=0, dtype=np.float32)
@@ -244,16 +301,38 @@ class Engine:
         for start in (end - window, end - 2 * window):
             counts: Counter[str] = Counter()
             for item_id, count in self._live.counts(start, start + window).items():
-                if (row := now.snapshot.catalogue.row_of.get(item_id)) is not None:
+                row = now.snapshot.catalogue.row_of.get(item_id)
+                if row is not None and now.shelf.open[row]:
                     path = now.snapshot.catalogue.categories[row]
                     counts[path[-1] if path else now.snapshot.catalogue.titles[row]] += count
             halves.append(counts)
-        rising, falling = compared(halves[0], halves[1], k)
+        rising, falling = trends(halves[0], halves[1], k)
         return a.Trends(rising=rising, falling=falling, since=end - window, until=float(end))
 
     def intent(self, text: str, *, k: int = 10) -> a.Intent:
-        """Not served: no text encoder is part of a snapshot yet."""
-        raise _no_encoder("Intent")
+        """What a sentence is about: the items that are closest to it, and their interests, each
+        item counting by the model's own softmax of its cosine.
+        """
+        _within("k", k, 1, 1000)
+        now = self._now
+        texts, stock = self._reading(now, "Intent")
+        adapted, _ = texts.vectors(stock, text)
+        rows, cosines = stock.index.search(
+            adapted, max(k, _NEAR), allowed=now.shelf.allowed(a.NO_FILTERS), biased=False
+        )
+        about = slice(_NEAR if adapted.any() else 0)
+        weights = np.exp((cosines[about] - cosines[about].max(initial=-1)) / _TEMPERATURE)
+        return a.Intent(
+            interests=tuple(
+                (group.label, group.weight)
+                for group in self._interests(now, rows[about], weights, 5)
+            ),
+            items=tuple(
+                a.ScoredItem(item=now.item(row), score=cosine)
+                for row, cosine in zip(rows[:k].tolist(), cosines[:k].tolist(), strict=True)
+            ),
+            snapshot=stock.meta.id,
+        )
 
     def post_events(self, events: Sequence[a.PostedEvent]) -> a.Posted:
         """Keep events; they count from the next answer on."""
@@ -265,17 +344,26 @@ class Engine:
             for one in known
             if (name := self._people.name(one.user_id)) not in out
         ]
-        accepted = self._live.post(kept)
+        posting = self._live.keep(kept)
         return a.Posted(
-            accepted=accepted,
+            accepted=posting.accepted,
             unknown_items=len(events) - len(known),
-            opted_out=len(known) - len(kept),
-            repeated=len(kept) - accepted,
+            opted_out=len(known) - len(kept) + posting.refused,
+            repeated=posting.repeated,
         )
 
     def put_items(self, items: Sequence[a.NewItem]) -> a.Put:
-        """Not served: see `intent`."""
-        raise _no_encoder("PutItems")
+        """Keep items; they can be recommended, asked about and posted events of when it returns."""
+        if (different := len({one.item_id for one in items})) < len(items):
+            raise ConfigError(
+                expected="different ids", got=f"{len(items) - different} repeated", where="items"
+            )
+        with self._changing:
+            texts, stock = self._reading(self._now, "PutItems")
+            put, changed = texts.put(stock, items)
+            if changed is not stock:
+                self._now = self._now.stocked(changed)
+        return put
 
     def consent(self, user_id: str) -> a.Consent:
         """What a user allows."""
@@ -285,29 +373,15 @@ class Engine:
         self, user_id: str, *, learning: bool | None = None, similar_users: bool | None = None
     ) -> a.Consent:
         """Keep what a user allows.  Who stops learning is also taken out of what is trained on,
-        before the next round is answered; that cannot be undone from here.
+        before the next round is answered; who begins again is trained on when the log is next
+        prepared.
         """
         name = self._people.name(user_id)
-        before = self._live.consent(name)
-        if learning and not before.learning:
-            raise ConsentError(
-                expected="a user who has not opted out",
-                got="one who has, and was taken out of training",
-                where="learning",
-                remedy="Take the user off the opt-out list, and prepare the platform anew.",
-            )
-        wanted = replace(
-            before,
-            learning=before.learning if learning is None else learning,
-            similar_users=before.similar_users if similar_users is None else similar_users,
-        )
-        if not wanted.learning:
-            wanted = a.Consent(learning=False, similar_users=False)
-        if wanted != before:
-            self._live.allow(name, wanted)  # first: the service stops at once, whatever follows
-        if learning is False and self._forget is not None:
-            self._forget(user_id)  # asked again, it is done again: the first time may have failed
-        return wanted
+        if learning is False:  # first: the service stops at once, whatever follows
+            self._live.set_consent(name, learning=False)
+        if learning is not None and self._learn is not None:
+            self._learn(user_id, learning)  # asked again, it is done again: it may have failed
+        return self._live.set_consent(name, learning=learning, similar_users=similar_users)
 
     def forget(self, user_id: str) -> a.Forgotten:
         """Erase a user here, take them out of training, and leave a receipt."""
@@ -327,10 +401,11 @@ class Engine:
 
     def reload(self) -> a.Reloaded:
         """Take up the newest snapshot."""
-        found, before = self._renew(), self._now.snapshot.meta.id
-        changed = found.meta.id != before
+        found = self._renew()
+        changed = found.meta.id != self._now.snapshot.meta.id
         if changed:
-            self._now = self._load(found)
+            with self._changing:  # or what is put meanwhile would be put beside the old one only
+                self._now = self._load(found)
         return a.Reloaded(snapshot=found.meta.id, round=found.meta.round, changed=changed)
 
     def status(self) -> a.Status:
@@ -341,20 +416,39 @@ class Engine:
             platform=meta.platform,
             snapshot=meta.id,
             round=meta.round,
-            items=len(now.snapshot.catalogue),
+            items=now.shown,
             users=len(now.snapshot.sequences),
             events=self._live.events(),
             exact=now.snapshot.index.exact,
             loaded=now.at,
         )
 
+    def _reading(self, now: Loaded, where: str) -> tuple[Texts, Stock]:
+        if self._texts is None or not isinstance(now.snapshot, Stock):
+            raise RunError(
+                expected="an engine that reads texts", got="one that does not", where=where
+            )
+        return self._texts, now.snapshot
+
     def _read(self, now: Loaded, who: a.Who) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The whole history, and what of it the model reads."""
         known = self._people.history(now.snapshot, who)
         return known, known[-now.snapshot.meta.history_length :]
 
+    def _open_row(self, now: Loaded, item_id: str) -> int:
+        """The row of an item that may be shown; one that is blocked is as unknown as any other."""
+        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
+        if not now.shelf.open[row]:
+            raise UnknownError(expected="items of the catalogue", got="1 others", where="item_id")
+        return int(row)
+
     def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
         weights = scores.recency(len(read), now.snapshot.meta.decay)
+        return self._interests(now, read, weights, most)
+
+    def _interests(
+        self, now: Loaded, read: NDArray[np.int64], weights: NDArray[np.float32], most: int
+    ) -> list[Group]:
         index = now.snapshot.index
 
         def near(
@@ -377,7 +471,7 @@ class Engine:
         """(D,) whose inner product with an item is the sum over the user's interests of weight
         times cosine.
         """
-        total = np.zeros(now.snapshot.items.shape[1], np.float32)
+        total = np.zeros(now.snapshot.users.shape[1], np.float32)
         for group in self._groups(now, read, 5):
             rows = read[list(group.events)]
             vector = scores.interest(now.snapshot, rows)
@@ -385,7 +479,11 @@ class Engine:
         return total
 
     def _named(self, now: Loaded, interest: str) -> NDArray[np.int32]:
-        folded = {name.casefold(): name for name in now.shelf.by_category}
+        folded = {
+            name.casefold(): name
+            for name, rows in now.shelf.by_category.items()
+            if now.shelf.open[rows].any()
+        }
         name = folded.get(" ".join(interest.split()).casefold())
         if name is None:
             raise UnknownError(
@@ -396,7 +494,8 @@ class Engine:
                 if folded
                 else "This catalogue has none: ask by item.",
             )
-        return now.shelf.by_category[name]
+        rows = now.shelf.by_category[name]
+        return rows[now.shelf.open[rows]]
 
     def _closest(
         self,
@@ -429,15 +528,6 @@ def _parts(found: scores.Scored, place: int) -> a.Parts:
         shared_model=float(found.shared[place]),
         co_occurrence=float(found.together[place]),
         popularity=float(found.popular[place]),
-    )
-
-
-def _no_encoder(where: str) -> RunError:
-    return RunError(
-        expected="a snapshot with a text encoder",
-        got="one without",
-        where=where,
-        remedy="This version does not read texts while it serves.",
     )
 
 

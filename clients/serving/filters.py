@@ -1,5 +1,6 @@
 """Which items may be shown: what the operator has blocked, and what a request filters."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,32 +9,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.answers import NO_FILTERS, Filters
-from clients.serving.snapshot.snapshot import Snapshot
+from clients.serving.joined import Shown
+from clients.serving.snapshot.columns import Columns
+from clients.serving.stock import Stock
+from shared.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """A snapshot's items by category, and those that are blocked.
+    """Items by category, and those that are blocked.
 
     Args:
-        snapshot: whose items.
+        catalogue: the items.
         blocked_items: ids.
         blocked_categories: names; an item with one of them in its path is blocked.
     """
 
-    snapshot: Snapshot
+    catalogue: Columns | Shown | Catalogue
     blocked_items: tuple[str, ...] = ()
     blocked_categories: tuple[str, ...] = ()
+
+    def over(self, stock: Stock) -> "Shelf":
+        """The shelf of a stock of this snapshot; only what was put is looked at."""
+        found = Shelf(stock.catalogue, *self._blocked)
+        if stock.more is None:
+            found.__dict__.update(by_category=self.by_category, open=self.open)
+            return found
+        first, own = len(self.open), Shelf(stock.more, *self._blocked)
+        categories = dict(self.by_category)
+        old = [self.catalogue.categories[row] for row in stock.replaced.tolist()]
+        for name in {one for path in old for one in path}:
+            left = categories[name]
+            categories[name] = left[~np.isin(left, stock.replaced)]
+        for name, rows in own.by_category.items():
+            categories[name] = np.concatenate(
+                [categories.get(name, rows[:0]), rows + np.int32(first)]
+            )
+        mask = np.concatenate([self.open, own.open])
+        mask[stock.replaced] = False
+        # worked out here from the snapshot's, and not by going through all items again
+        found.__dict__.update(by_category=categories, open=mask)
+        return found
+
+    @property
+    def _blocked(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.blocked_items, self.blocked_categories
 
     @cached_property
     def by_category(self) -> dict[str, NDArray[np.int32]]:
         """Category name -> rows."""
-        return self.snapshot.catalogue.categories.by_name()
+        if isinstance(self.catalogue, Columns):
+            return self.catalogue.categories.by_name()
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for row, path in enumerate(self.catalogue.categories):
+            for name in dict.fromkeys(path):
+                found[name].append(row)
+        return {name: np.array(rows, np.int32) for name, rows in found.items()}
 
     @cached_property
     def open(self) -> NDArray[np.bool_]:
         """(V,) what is not blocked."""
-        mask = np.ones(len(self.snapshot.catalogue), bool)
+        mask = np.ones(len(self.catalogue), bool)
         mask[self._rows(self.blocked_items)] = False
         for name in self.blocked_categories:
             mask[self._in(name)] = False
@@ -67,5 +103,5 @@ class Shelf:
         return self.by_category.get(name, np.zeros(0, np.int32))
 
     def _rows(self, item_ids: Iterable[str]) -> list[int]:
-        row_of = self.snapshot.catalogue.row_of
+        row_of = self.catalogue.row_of
         return [row_of[item] for item in item_ids if item in row_of]

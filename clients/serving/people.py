@@ -64,7 +64,8 @@ class People:
             UnknownError: nobody has it.
         """
         number = snapshot.number_of.get(name)
-        known = snapshot.sequences[number].tolist() if number is not None else []
+        own = snapshot.sequences[number] if number is not None else np.zeros(0, np.int64)
+        known = snapshot.current(own).tolist()
         posted = self.live.history(name, snapshot.meta.history_length)
         row_of = snapshot.catalogue.row_of
         known += [row_of[one.item_id] for one in posted if one.item_id in row_of]

@@ -185,9 +185,13 @@ def _met(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(C,) rows that anything of the history co-occurs with, rising, and (L, C) how much."""
     data, indices, indptr = snapshot.together
-    spans = [slice(int(indptr[row]), int(indptr[row + 1])) for row in history.tolist()]
+    spans = [
+        # of an item that is new nothing is known: nobody has had it beside another
+        slice(int(indptr[row]), int(indptr[row + 1])) if row >= 0 else slice(0, 0)
+        for row in snapshot.homes(history).tolist()
+    ]
     columns = np.concatenate([indices[span] for span in spans] or [_NONE.astype(np.int32)])
-    rows, places = np.unique(columns, return_inverse=True)
+    rows, places = np.unique(snapshot.current(columns), return_inverse=True)
     values = np.zeros((len(spans), len(rows)), np.float32)
     sizes = [span.stop - span.start for span in spans]
     owners = np.repeat(np.arange(len(spans)), sizes)
@@ -195,7 +199,7 @@ def _met(
     values[owners, places] = np.concatenate(
         [data[span] for span in spans] or [np.zeros(0, np.float32)]
     )
-    return rows.astype(np.int64), values
+    return rows, values
 
 
 def _kept(

@@ -7,12 +7,19 @@ RUN/platforms/NAME.
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from clients.serving.answers import Forgotten
+from clients.serving.live.store import FILE, Live
 from clients.serving.service.settings import ServingSettings
+from clients.serving.snapshot.encoder import EncoderMeta
+from clients.serving.snapshot.head import NAME as HEAD
+from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.stamp import FILES, stamp
 from shared.config.federation import run_federation
@@ -30,6 +37,7 @@ class Served:
     Args:
         platform: the platform's folder.
         serving: folder of snapshots and of the live store.
+        encoders: folder of exported text encoders: in the machine's cache, for all platforms.
         own_weight: `PublicSettings.own_weight`.
         settings: `[serving]`.
         home: the partner's folder; None for a platform of a simulation.
@@ -37,6 +45,7 @@ class Served:
 
     platform: Path
     serving: Path
+    encoders: Path
     own_weight: float
     settings: ServingSettings
     home: Path | None
@@ -49,10 +58,11 @@ class Served:
             RunError: nothing that could be served.
             FedInterestError: its settings cannot be read, or it is not enrolled.
         """
-        path = folder.expanduser().resolve()
-        if (path / CLIENT).is_file():
-            from clients.home import Home
+        from clients.home import Home, cache_folder
 
+        path = folder.expanduser().resolve()
+        encoders = cache_folder() / "encoders"
+        if (path / CLIENT).is_file():
             home = Home.open(path)
             if not (home.folder.platform / PLATFORM).is_file():
                 raise RunError(
@@ -64,6 +74,7 @@ class Served:
             return cls(
                 platform=home.folder.platform,
                 serving=path / "serving",
+                encoders=encoders,
                 own_weight=home.enrolment().federation.own_weight(home.name),
                 settings=home.settings.serving,
                 home=path,
@@ -73,6 +84,7 @@ class Served:
             return cls(
                 platform=path,
                 serving=path / "serving",
+                encoders=encoders,
                 own_weight=federation.own_weight(path.name),
                 settings=ServingSettings(),
                 home=None,
@@ -106,10 +118,9 @@ class Served:
         Raises:
             RunError: it could not be made; what the maker said is in the message.
         """
-        kept = self.serving / "newest.json"
         stamp = self._stamp()
         try:
-            values = json.loads(kept.read_text(encoding="utf-8"))
+            values = self._values()
             if values["stamp"] == stamp:
                 return Snapshot.open(self.serving / "snapshots" / str(values["id"]))
         except (OSError, ValueError, KeyError, TypeError, FedInterestError):
@@ -121,7 +132,8 @@ class Served:
                     "platform": str(self.platform),
                     "folder": str(self.serving / "snapshots"),
                     "own_weight": self.own_weight,
-                    "kept": str(kept),
+                    "encoders": str(self.encoders),
+                    "kept": str(self._kept),
                     "stamp": stamp,
                 }
             ),
@@ -135,6 +147,43 @@ class Served:
                 where=str(self.serving),
             )
         return Snapshot.open(self.serving / "snapshots" / done.stdout.strip())
+
+    @property
+    def _kept(self) -> Path:
+        return self.serving / "newest.json"
+
+    def _values(self) -> dict[str, Any]:
+        """What the maker wrote beside the newest snapshot.
+
+        Raises:
+            OSError, ValueError: nothing, or something else.
+        """
+        found = json.loads(self._kept.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+        return found
+
+    def no_texts(self) -> str:
+        """Why texts cannot be read for the newest snapshot; "" where they can."""
+        try:
+            return str(self._values().get("no_texts", ""))
+        except (OSError, ValueError):
+            return "the newest snapshot was not finished"
+
+    def look_again(self) -> None:
+        """Where texts could not be read, or the exported encoder is gone, the next `newest` sees to
+        it again: a package may have been installed, or a model may be there now.
+        """
+        try:
+            place = self.serving / "snapshots" / str(self._values()["id"])
+            name = Head.read(place / HEAD).encoder
+            if name:
+                EncoderMeta.read(self.encoders / name)
+            again = bool(self.no_texts())
+        except (OSError, ValueError, KeyError, FedInterestError):
+            again = True
+        if again:
+            self._kept.unlink(missing_ok=True)
 
     def forget(self, user_id: str) -> Forgotten:
         """Take a user out of what is trained on, and sign a receipt; in a process of its own.
@@ -159,6 +208,37 @@ class Served:
             )
         found = json.loads(done.stdout)
         return Forgotten(receipt=Path(found["receipt"]).read_bytes(), found=bool(found["found"]))
+
+    @contextmanager
+    def learning(self, live: Live) -> Iterator[Callable[[str, bool], None] | None]:
+        """Has users opted out of training, or in again; None for a platform of a simulation.
+
+        At the start what the lists say is taken over, and what is pending is taken up.
+
+        Raises:
+            FedInterestError: a list or a receipt cannot be read.
+        """
+        if self.home is None:
+            yield None
+            return
+        from clients.home import Home
+        from clients.serving.live.background import Background
+        from clients.serving.live.consent import follow, opt_in, opt_out
+
+        home, background = Home.open(self.home), Background(self.home)
+
+        def learn(user_id: str, wanted: bool) -> None:
+            (opt_in if wanted else opt_out)(home, live, user_id)
+            if not wanted:
+                background.ask()
+
+        follow(home, live)
+        if live.pending():
+            background.ask()
+        try:
+            yield learn
+        finally:
+            background.stop()
 
     def _stamp(self) -> str:
         """Changes whenever a file that a snapshot is made from was replaced."""
@@ -187,30 +267,45 @@ def run(folder: Path, *, address: str | None = None, json_address: str | None = 
             remedy="pip install 'fedinterest[serving]'",
         )
     from clients.serving.answering import Engine
-    from clients.serving.live.store import Live
     from clients.serving.service.serve import Places, serve
+    from clients.serving.state_cache import StateCache
+    from clients.serving.texts import Texts
 
     served = Served.at(folder)
     changes = {"address": address, "json_address": json_address}
     settings = served.settings.replace(
         **{name: value for name, value in changes.items() if value is not None}
     )
-    engine = Engine(
-        served.newest,
-        Live(served.serving / "live.db"),
-        served.secret,
-        blocked_items=settings.blocked_items,
-        blocked_categories=settings.blocked_categories,
-        forget=None if served.home is None else served.forget,
-    )
+    served.look_again()
+    with closing(Live(served.serving / FILE)) as live, served.learning(live) as learn:
+        texts = Texts(
+            live,
+            StateCache(served.serving / "texts.db"),
+            served.encoders,
+            no_texts=served.no_texts,
+        )
+        engine = Engine(
+            served.newest,
+            live,
+            served.secret,
+            blocked_items=settings.blocked_items,
+            blocked_categories=settings.blocked_categories,
+            forget=None if served.home is None else served.forget,
+            learn=learn,
+            texts=texts,
+        )
 
-    def started(places: Places) -> None:
-        told = engine.status()
-        model = f"round {told.round}" if told.round else "frozen model"
-        print(f"{told.platform}, {model}: {told.items:,} items, {told.users:,} users")
-        print(f"gRPC http://{places.grpc}")
-        if places.json:
-            print(f"JSON http://{places.json}/v1/status")
-        print(f"metrics http://127.0.0.1:{places.operations}/metrics", flush=True)
+        def started(places: Places) -> None:
+            told = engine.status()
+            model = f"round {told.round}" if told.round else "frozen model"
+            print(f"{told.platform}, {model}: {told.items:,} items, {told.users:,} users")
+            if texts.trouble:
+                print(f"no Intent, no PutItems: {texts.trouble}")
+            if texts.left_out:
+                print(f"{texts.left_out:,} new items are left out until their texts can be read")
+            print(f"gRPC http://{places.grpc}")
+            if places.json:
+                print(f"JSON http://{places.json}/v1/status")
+            print(f"metrics http://127.0.0.1:{places.operations}/metrics", flush=True)
 
-    return serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)
+        return serve(engine, settings, log_path=served.serving / "log.jsonl", started=started)

@@ -1,11 +1,11 @@
 """A platform's items, as written, turned into a `Catalogue`."""
 
 import json
-from collections.abc import Iterable
 from contextlib import closing, suppress
 
 import polars as pl
 
+from clients.sources.item_text import item_text
 from clients.sources.tables import open_tables
 from clients.sources.values import as_id, trimmed
 from shared.catalogue import Catalogue
@@ -70,12 +70,6 @@ def read_items(source: ItemSource) -> tuple[Catalogue, dict[str, int]]:
         categories=tuple(paths[k] for k in keep),
     )
     return catalogue, {reason: count for reason, count in dropped.items() if count}
-
-
-def item_text(title: str | None, more: Iterable[str | None], path: tuple[str, ...]) -> str:
-    """What the encoder reads: the title, further texts, then the category's words."""
-    parts = [title, *more, ", ".join(path)]
-    return ". ".join(part for part in parts if part)
 
 
 def _cell(name: str, column: str, schema: pl.Schema, where: str) -> pl.Expr:

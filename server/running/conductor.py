@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from server.rounds.log import Event
 from server.running.runs import Run, publish
+from server.running.shortfall import SHORT, PartnersLost, require_quorum
 from server.running.superlink import SuperLink
 from server.tracking.tracker import Tracking, tracking_of
 from shared.errors import FedInterestError, QuorumError, RunError, StorageError
@@ -103,8 +105,13 @@ class Told:
             raise Drained
 
 
-def conduct(run: Run, link: SuperLink, told: Told, tracking: Tracking) -> dict[str, Any]:
+def conduct(
+    run: Run, link: SuperLink, told: Told, tracking: Tracking, watch: Callable[[], None]
+) -> dict[str, Any]:
     """Train `run` to its end over a SuperLink that is up.
+
+    Args:
+        watch: called about once a second until the last round is done; what it raises ends the run.
 
     Returns:
         What came of it, see `server.running.runs.publish`.
@@ -124,6 +131,8 @@ def conduct(run: Run, link: SuperLink, told: Told, tracking: Tracking) -> dict[s
     from server.running.control import Control
 
     def hear(happened: Event) -> None:
+        if happened.kind in ("round", "resume") and happened.round >= happened.rounds:
+            grid.watch = lambda: None  # nobody's update is needed any more
         tracking.hear(happened)  # first: the other may end this process
         told.hear(happened)
 
@@ -132,6 +141,7 @@ def conduct(run: Run, link: SuperLink, told: Told, tracking: Tracking) -> dict[s
         event(log, "stopped runs", restarts=stopped)
     number = control.start_run()
     grid = control.claim(number)
+    grid.watch = watch
     try:
         found = grid.runtime.PullTaskInput(PullTaskInputRequest())
         TaskIdentity.task_id, TaskIdentity.run_id = found.task_id, found.run.run_id
@@ -177,7 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = Run(place.runs / name)
         tracking = tracking_of(place.settings.tracking, run.path)
-        result = conduct(run, SuperLink(place.superlink, int(port)), told, tracking)
+        watch = partial(require_quorum, place, run, run.settings)
+        watch()
+        result = conduct(run, SuperLink(place.superlink, int(port)), told, tracking, watch)
     except Drained:
         event(log, "drained", run=name)
         return DRAINED
@@ -189,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         waits = isinstance(error, QuorumError | StorageError)
         told.now("waiting" if waits else "failed", told.values["round"], 0, str(error))
         log.error("%s", error)
-        return error.exit_code
+        return SHORT if isinstance(error, PartnersLost) else error.exit_code
     event(log, "finished", run=name, sha256=result["adapter_sha256"], rounds=result["rounds"])
     return DONE
 

@@ -10,6 +10,7 @@ the middle of it.  Rules here:
 3. A reply of more than `MAX_REPLY_BYTES`, or in more than `MAX_PARTS` parts, is an error reply.
 4. A SuperLink that does not answer for `PATIENCE_S`, or does not know this run, is a LinkLost: the
    run goes on from its checkpoint, under a new Flower run.
+5. While anything is waited for, `watch` is called about once a second; what it raises ends that.
 """
 
 import logging
@@ -111,6 +112,7 @@ class PromptGrid(HttpGrid):
     def __init__(self, address: str, certificate: bytes, token: str) -> None:
         super().__init__(address, False, certificate, token=token)
         self._retry_invoker = Retry()  # type: ignore[assignment]
+        self.watch: Callable[[], None] = _nothing
         self._end = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -134,6 +136,11 @@ class PromptGrid(HttpGrid):
         """End the heartbeat and the connection."""
         self._end.set()
         super().close()
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes that are connected."""
+        self.watch()
+        return super().get_node_ids()
 
     def owners(self) -> dict[int, str]:
         """Connected node -> the partner that its key was registered for."""
@@ -159,6 +166,7 @@ class PromptGrid(HttpGrid):
                     waiting.remove(one)
             if waiting and time.monotonic() - looked > LOOK_S:
                 looked = time.monotonic()
+                self.watch()
                 self._ask_again(waiting, deadline)
             if waiting:
                 time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
@@ -251,6 +259,10 @@ class PromptGrid(HttpGrid):
         # What the SuperLink has checked, and not what the sender has put inside.
         message.metadata.__dict__.update(message_from_proto(reply).metadata.__dict__)
         return message
+
+
+def _nothing() -> None:
+    """Nothing to watch."""
 
 
 def _parts(tree: ObjectTree) -> list[str]:

@@ -176,16 +176,31 @@ class OwnerOnly:
         return 0 if hmac.compare_digest(shown, self.secret) else 403
 
 
+def in_own_name(push: Callable[..., Any]) -> Callable[..., Any]:
+    """Flower's handler of pushed answers, for those that name the authenticated node alone."""
+    from starlette.exceptions import HTTPException
+
+    def push_messages(*, request: Any, state: Any) -> Any:
+        for message in request.messages_list:
+            if message.metadata.src_node_id != request.node.node_id:
+                raise HTTPException(403, "an answer in another node's name")
+        return push(request=request, state=state)
+
+    return push_messages
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """`flower-superlink`, behind `OwnerOnly`."""
     secret = Path(os.environ[OWNER_FILE]).read_text(encoding="utf-8")
     from flwr.supercore import http_logging
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
+    from flwr.superlink.servicer.fleet import fleet_handlers
     from starlette.middleware import Middleware
 
     logging.getLogger("flwr").setLevel(logging.WARNING)  # it writes a line for every look at nodes
     http_logging.ROUTINE_ACCESS_PATHS |= {"/v1/control/list-nodes", "/v1/control/list-runs"}
+    fleet_handlers.push_messages = in_own_name(fleet_handlers.push_messages)
     extensions.get_middleware = lambda: (Middleware(OwnerOnly, secret=secret),)
     sys.argv = ["flower-superlink", *(sys.argv[1:] if arguments is None else arguments)]
     flower_superlink()

@@ -30,6 +30,7 @@ from server.running.measures import DESCRIBED, Measures, told_of
 from server.running.nodes import Nodes
 from server.running.runs import Run, next_run, runs
 from server.running.screen import Screen
+from server.running.shortfall import SHORT
 from server.running.status import PROCESSES
 from server.running.superlink import SuperLink, free_port
 from server.settings import LOOPBACK, ServerFolder
@@ -190,7 +191,7 @@ class Coordinator:
             ],
             env=_environment(self.link.environment()),
             log_path=self.folder.log / "conductor.jsonl",
-            final=FINAL,
+            final=FINAL | ({SHORT} if self.once else set()),
             grace_s=GRACE_S,
         )
 
@@ -209,7 +210,7 @@ class Coordinator:
     def _tell(self, what: str, name: str, fields: dict[str, Any]) -> None:
         level = logging.WARNING if what in ("died", "late") else logging.INFO
         event(log, what, level, child=name, **fields)
-        if what in ("died", "late"):
+        if what in ("died", "late") and fields["code"] != SHORT:  # which says itself what it lacks
             self.screen.say(f"{name} {what} (exit code {fields['code']}); it is started again")
         elif what == "ready" or (what == "ended" and fields["code"] == 0):
             self.screen.say(f"{name} {'is ready' if what == 'ready' else 'is done'}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from shared.drawing import bar as bar
 from simulations.report.scale import Scale, nice_ticks, round_ticks, spread
 
 _TOP, _BOTTOM, _FOOT = 14, 222, 30  # pixels: upper and lower end of the field; room for the rounds
@@ -245,24 +246,6 @@ def shorten(text: str, most: int = _LABEL_CHARACTERS) -> str:
         return text
     head = (most - 1) // 2
     return f"{text[:head]}…{text[-(most - 1 - head) :]}"
-
-
-def bar(segments: Sequence[tuple[str, float]], whole: float) -> Markup:
-    """A horizontal bar of (class, amount) segments on a scale from 0 to `whole`."""
-    parts, start = [], 0.0
-    for css, amount in segments:
-        width = 100 * amount / whole if whole > 0 else 0.0
-        if amount > 0:
-            width = max(width, 0.6)  # something is never drawn as nothing
-            parts.append(
-                Markup('<rect class="{}" x="{:.2f}%" width="{:.2f}%" height="12"/>').format(
-                    css, start, min(width, 100 - start)
-                )
-            )
-        start = min(start + width, 99.4)
-    return Markup('<svg class="bar" aria-hidden="true" width="100%" height="12">{}</svg>').format(
-        Markup("").join(parts)
-    )
 
 
 def gain_bar(gains: Sequence[tuple[str, float]], low: float, high: float) -> Markup:

@@ -44,8 +44,33 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Group:
+    """One group of users: NDCG@10 of frozen+knn and federated+knn, the interval of the difference,
+    and how much more popular what is shown is than what they had.
+    """
+
+    kind: str
+    name: str
+    note: str
+    users: int
+    before: float
+    now: float
+    low: float
+    high: float
+    lift_before: float | None
+    lift: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the change can be told from chance."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear change"
+
+
+@dataclass(frozen=True)
 class PlatformRecord:
-    """One platform's part of the run; `curves` holds (round, score) per system, by round."""
+    """One platform's part of the run; `curves` holds (round, score) per system, by round; `gini`
+    of what frozen+knn and federated+knn show.
+    """
 
     name: str
     kind: str
@@ -65,6 +90,8 @@ class PlatformRecord:
     validation: dict[str, Score]
     curves: dict[str, tuple[tuple[int, Score], ...]]
     answers: tuple[Answer, ...]
+    groups: tuple["Group", ...] = ()
+    gini: tuple[float, float] | None = None
 
     @property
     def sent(self) -> tuple[Answer, ...]:
@@ -252,7 +279,31 @@ def _platform(
         validation=_scores((summary.get("validation") or {}).get(name)),
         curves={system: tuple(points) for system, points in curves.items()},
         answers=tuple(answers),
+        **_fairness(values.get("fairness")),
     )
+
+
+def _fairness(values: Any) -> dict[str, Any]:
+    """Groups, and the Gini indices; nothing for a run of a version that had none."""
+    if not isinstance(values, dict):
+        return {}
+    groups = tuple(
+        Group(
+            kind=str(one["kind"]),
+            name=str(one["name"]),
+            note=str(one.get("note") or ""),
+            users=int(one["users"]),
+            before=float(one["before"]["value"]),
+            now=float(one["ndcg"]["value"]),
+            low=float(one["change"]["low"]),
+            high=float(one["change"]["high"]),
+            lift_before=number(one.get("lift_before")),
+            lift=number(one.get("lift")),
+        )
+        for one in values.get("groups") or ()
+    )
+    gini = [number((values.get(name) or {}).get("gini")) for name in ("before", "now")]
+    return {"groups": groups, "gini": None if None in gini else tuple(gini)}
 
 
 def _answer(index: int, said: Mapping[str, Any]) -> Answer:

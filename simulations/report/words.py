@@ -5,9 +5,9 @@ run without privacy gets no sentence about what its users are promised.
 """
 
 import math
-import re
 from urllib.parse import urlsplit
 
+from clients.sources.reasons import reason_words as reason_words
 from simulations.report.record import TRAINED, RunRecord, Score
 
 SYSTEM_WORDS = {
@@ -18,32 +18,9 @@ SYSTEM_WORDS = {
     "federated": "the interest model that the platforms trained together",
     "federated+knn": "federated and knn, combined on the platform",
 }
-_REASONS = {
-    "bad_time": "time missing or unreadable",
-    "bot": "user with too many events a day",
-    "duplicate": "exact duplicate",
-    "future_time": "time in the future",
-    "item_without_id": "catalogue row without id",
-    "item_without_text": "item without text",
-    "missing_item": "no item id",
-    "missing_user": "no user id",
-    "opt_out": "user has opted out",
-    "other_action": "action not asked for",
-    "repeat": "same item again by the same user",
-    "repeated_item": "catalogue row repeated",
-    "return": "returned item",
-    "too_old": "time before the earliest allowed",
-    "unknown_item": "item not in the catalogue",
-}
 _LOW = ("no", "one", "two", "three", "four", "five", "six")
 _NUMBERS = (*_LOW, "seven", "eight", "nine", "ten", "eleven", "twelve")
 _THIN = "\u202f"
-
-
-def reason_words(reason: str) -> str:
-    """A drop reason for people; one that is not known is shown as it is."""
-    key = re.sub(r"[\s-]+", "_", reason.strip().lower())
-    return _REASONS.get(key, reason.replace("_", " "))
 
 
 def count_words(count: int, noun: str) -> str:
@@ -224,3 +201,19 @@ def _without_credentials(url: str) -> str:
         return "…"
     place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path}" if parts.scheme else "…"
+
+
+def fair(run: RunRecord) -> str:
+    """How many groups of users gained, and how many lost."""
+    groups = [one for p in run.platforms for one in p.groups if one.kind != "everybody"]
+    counts = {
+        verdict: sum(one.verdict == verdict for one in groups)
+        for verdict in ("better", "worse", "no clear change")
+    }
+    if not groups:
+        return "No platform has enough users to compare groups."
+    return (
+        f"Of {count_words(len(groups), 'group')} of users on all platforms, {counts['better']} are "
+        f"served clearly better than without training, {counts['worse']} clearly worse, and for "
+        f"{counts['no clear change']} there is no clear change."
+    )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clients.serving.answers import PostedEvent, Who
+from clients.serving.answers import Filters, NewItem, PostedEvent, Who
 from clients.serving.service.client import ServingClient
-from shared.errors import ConsentError
+from shared.errors import ConsentError, RunError
+from tests.clients.serving import texts_world
 from tests.clients.serving.conftest import SECRET, deliver, made_platform
 
 PLACES = ("--address", "127.0.0.1:0", "--json-address", "127.0.0.1:0")
@@ -31,18 +33,27 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def started(folder: Path) -> tuple["subprocess.Popen[str]", str]:
-    """The service, once it says where it can be reached."""
+def started(
+    folder: Path, *, cache: Path | None = None, said: list[str] | None = None
+) -> tuple["subprocess.Popen[str]", str]:
+    """The service, once it says where it can be reached.
+
+    Args:
+        cache: of exported encoders.
+        said: is given the lines before that.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "clients.cli", "serve", str(folder), *PLACES],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "FEDINTEREST_CACHE": str(cache or folder)},
     )
     assert process.stdout is not None
     for line in process.stdout:
         if found := re.match(r"gRPC http://(\S+)", line):
             return process, found[1]
+        if said is not None:
+            said.append(line)
     raise AssertionError(f"it ended: {process.wait()}")
 
 
@@ -78,6 +89,66 @@ def test_it_answers_survives_a_kill_and_takes_up_a_new_adapter(run: Path) -> Non
                 time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def ended(process: "subprocess.Popen[str]", by: signal.Signals) -> None:
+    process.send_signal(by)
+    process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+@pytest.mark.slow
+def test_an_item_that_was_put_is_recommended_also_after_a_kill(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "run" / "platforms" / "shop", tmp_path / "cache"
+    model = texts_world.made_model(tmp_path / "encoder")
+    texts_world.made_platform(folder, model)
+    (folder / "pseudonym.secret").write_bytes(SECRET)
+    (tmp_path / "run" / "federation.json").write_text(FEDERATION)
+    item = NewItem(
+        item_id="fresh", title="Just in", category=("all", "tea"), text=texts_world.text(0)
+    )
+    only = Filters(only_items=("fresh",))
+    said: list[str] = []
+    process, address = started(folder, cache=cache, said=said)
+    try:
+        assert not [line for line in said if "no Intent" in line]
+        with ServingClient(address, deadline_s=20) as client:
+            assert client.intent(texts_world.text(9)).interests[0][0] == "tea"
+            assert client.put_items([item]).added == 1
+            (first,) = client.recommend(Who(user_id="u0"), filters=only).items
+            assert first.item.title == "Just in"
+        ended(process, signal.SIGKILL)
+
+        process, address = started(folder, cache=cache)
+        with ServingClient(address, deadline_s=20) as client:
+            assert client.recommend(Who(user_id="u0"), filters=only).items == (first,)
+            assert client.put_items([item]).unchanged == 1
+        ended(process, signal.SIGKILL)
+
+        shutil.rmtree(cache / "encoders")  # it is exported again
+        process, address = started(folder, cache=cache)
+        with ServingClient(address, deadline_s=20) as client:
+            assert client.intent(texts_world.text(9)).interests[0][0] == "tea"
+        ended(process, signal.SIGKILL)
+
+        shutil.rmtree(cache / "encoders")
+        shutil.rmtree(tmp_path / "encoder")  # it cannot be
+        said.clear()
+        process, address = started(folder, cache=cache, said=said)
+        (line,) = [line for line in said if "no Intent" in line]
+        assert "encoder" in line
+        with ServingClient(address, deadline_s=20) as client:
+            # what was read before is known; what is new cannot be read
+            assert client.recommend(Who(user_id="u0"), filters=only).items == (first,)
+            with pytest.raises(RunError, match="texts that can be read"):
+                client.intent("w1")
+        ended(process, signal.SIGTERM)
     finally:
         process.kill()
         process.wait()

@@ -1,212 +1,151 @@
-"""What happens between two snapshots, in one SQLite file: events, and what users allow.
+"""What happens between two snapshots, in one SQLite file: events, new items, what users allow.
 
-Guarantees: what `post`, `allow` and `erase` have returned for is on disk, through a kill of the
-process and a loss of power (write-ahead log, synchronous=FULL).  Users are pseudonyms here; no raw
-id is ever stored.  One process writes, any number reads.
+Guarantees:
+1. What `post`, `put_items`, `set_consent` and `erase` have returned for is on disk, through a kill
+   of the process and a loss of power.
+2. Users are pseudonyms here; no raw id is ever stored, and none is in an error.
+3. What `erase` has removed is in no file of the store when it returns.  (Flash and file systems
+   may keep a copy: encrypt the disk.)
+4. Nothing is kept of users who have opted out from then on.
+
+Safe to be used from many threads.  One process serves; others may read, take up opt-outs and
+erase, and each sees at once what the others did.
 """
 
-import os
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from clients.serving.answers import Consent
-from shared.errors import RunError, StorageError
+from clients.serving.answers import Consent, NewItem, Put
+from clients.serving.live.choices import Choices
+from clients.serving.live.database import Database
+from clients.serving.live.events import Events, Posting
+from clients.serving.live.items import Items
+from clients.serving.live.rows import LiveEvent
+from clients.serving.live.schema import CHANGES, SCHEMA, VERSION
 
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    user BLOB NOT NULL, item TEXT NOT NULL, time REAL NOT NULL,
-    UNIQUE (user, item, time)
-);
-CREATE INDEX by_user ON events (user, time, number);
-CREATE INDEX by_time ON events (time);
-CREATE TABLE consent (
-    user BLOB PRIMARY KEY, learning INTEGER NOT NULL, similar_users INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
+__all__ = ["FILE", "Live", "LiveEvent", "Posting"]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LiveEvent:
-    """One event; `time` in seconds since 1970."""
-
-    pseudonym: str
-    item_id: str
-    time: float
+FILE = "live.db"
 
 
 class Live:
     """See the module.
 
     Args:
-        path: of the file; made if it is not there.
+        path: of the file; made if it is not there, changed if an older release made it.
 
     Raises:
-        RunError: the file is damaged, or of another version.
-        StorageError: the disk refused.
+        RunError: the file is damaged, or of a newer version.
+        StorageError: the disk refused.  Both hold for every method, too.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._writing = threading.Lock()
-        self._consents: tuple[int, frozenset[str], frozenset[str]] | None = None
-        self._changes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
-            if not path.exists():
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            with self._writing, self._db:
-                (version,) = self._db.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {VERSION}")
-                elif version != VERSION:
-                    raise RunError(expected=f"version {VERSION}", got=str(version), where=str(path))
+        self._database = Database(path, schema=SCHEMA, version=VERSION, changes=CHANGES)
+        self._events = Events(self._database)
+        self._items = Items(self._database)
+        self._choices = Choices(self._database)
 
-    @property
-    def _db(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        found: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if found is None:
-            found = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                found.execute(f"PRAGMA {pragma}")
-            self._local.db = found
-            self._connections.append(found)
-        return found
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """SQLite's errors in our words."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StorageError(
-                    expected="to read and write the live store",
-                    got=str(error),
-                    where=str(self.path),
-                    remedy="Check disk space and permissions; what was accepted before is kept.",
-                ) from error
-            raise RunError(
-                expected="a live store as it was written",
-                got="a damaged file",
-                where=str(self.path),
-                remedy="Restore it, or move it away: events since the last preparation are lost.",
-            ) from error
+    @classmethod
+    def open(cls, path: Path) -> "Live":
+        """The store at `path`."""
+        return cls(path)
 
     def post(self, events: Sequence[LiveEvent]) -> int:
-        """Keep events, in one transaction; how many are new (the same one again is not)."""
-        rows = [(bytes.fromhex(one.pseudonym), one.item_id, one.time) for one in events]
-        with self._told(), self._writing, self._db:
-            before = self._db.total_changes
-            self._db.executemany(
-                "INSERT OR IGNORE INTO events (user, item, time) VALUES (?, ?, ?)", rows
-            )
-            return self._db.total_changes - before
+        """`keep`, for those who only want to know how many were accepted."""
+        return self.keep(events).accepted
+
+    def keep(self, events: Sequence[LiveEvent]) -> Posting:
+        """Keep events in one transaction.  The same (pseudonym, item, time) again counts once."""
+        return self._events.keep(events)
 
     def history(self, pseudonym: str, most: int) -> list[LiveEvent]:
-        """A user's newest events, at most `most`, oldest first."""
-        with self._told():
-            rows = self._db.execute(
-                "SELECT item, time FROM events WHERE user = ? "
-                "ORDER BY time DESC, number DESC LIMIT ?",
-                (bytes.fromhex(pseudonym), most),
-            ).fetchall()
-        return [
-            LiveEvent(pseudonym=pseudonym, item_id=item, time=time) for item, time in rows[::-1]
-        ]
+        """A user's newest events, at most `most`, oldest first by (time, order of arrival)."""
+        return self._events.history(pseudonym, most)
 
     def users(self) -> list[str]:
         """Everybody with an event here."""
-        with self._told():
-            return [user.hex() for (user,) in self._db.execute("SELECT DISTINCT user FROM events")]
+        return self._events.users()
+
+    def changed_users(self, since_seq: int) -> tuple[list[str], int]:
+        """(who has new events since, the number to ask with next time); begin with 0.
+
+        Who was erased is not among them: see `opted_out`.
+        """
+        return self._events.changed_users(since_seq)
 
     def counts(self, since: float, until: float) -> dict[str, int]:
-        """item id -> events with since <= time < until."""
-        with self._told():
-            return dict(
-                self._db.execute(
-                    "SELECT item, count(*) FROM events WHERE time >= ? AND time < ? GROUP BY item",
-                    (since, until),
-                )
-            )
+        """item id -> events with since <= time < until, but of those who have opted out."""
+        return self._events.counts(since, until)
 
     def newest(self) -> float | None:
         """Time of the newest event."""
-        with self._told():
-            found: float | None = self._db.execute("SELECT max(time) FROM events").fetchone()[0]
-            return found
+        return self._events.newest()
 
     def events(self) -> int:
         """How many there are."""
-        with self._told():
-            return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
+        return self._events.count()
+
+    def prune(self, before: float) -> int:
+        """Drop events with time < `before`, which the platform's own log has; how many."""
+        return self._events.prune(before)
+
+    def put_items(self, items: Sequence[NewItem]) -> Put:
+        """Add items, or change those whose content is another, in one transaction."""
+        return self._items.put(items)
+
+    def items_after(self, seq: int) -> tuple[list[NewItem], int]:
+        """(items added or changed since, the number to ask with next time); begin with 0."""
+        return self._items.after(seq)
 
     def consent(self, pseudonym: str) -> Consent:
         """What a user allows; the default where nothing was said."""
-        with self._told():
-            row = self._db.execute(
-                "SELECT learning, similar_users FROM consent WHERE user = ?",
-                (bytes.fromhex(pseudonym),),
-            ).fetchone()
-        return (
-            Consent() if row is None else Consent(learning=bool(row[0]), similar_users=bool(row[1]))
-        )
+        return self._choices.of(pseudonym)
 
-    def allow(self, pseudonym: str, consent: Consent) -> None:
-        """Keep what a user allows."""
-        with self._told(), self._writing, self._db:
-            self._db.execute(
-                "INSERT OR REPLACE INTO consent VALUES (?, ?, ?)",
-                (bytes.fromhex(pseudonym), consent.learning, consent.similar_users),
-            )
-            self._changes += 1
+    def set_consent(
+        self, pseudonym: str, *, learning: bool | None = None, similar_users: bool | None = None
+    ) -> Consent:
+        """Keep what a user allows; see `clients.serving.live.consent` for what else belongs to it.
+
+        Raises:
+            ConsentError: the user was erased, and is to be learned from again.
+        """
+        return self._choices.set(pseudonym, learning=learning, similar_users=similar_users)
 
     def opted_out(self) -> frozenset[str]:
-        """Who may be neither learned from nor named."""
-        return self._consented()[1]
+        """Who may be neither learned from nor named; the erased are among them."""
+        return self._choices.opted_out()
 
     def opted_in(self) -> frozenset[str]:
         """Who may be found by others."""
-        return self._consented()[2]
+        return self._choices.opted_in()
 
-    def _consented(self) -> tuple[int, frozenset[str], frozenset[str]]:
-        known, changes = self._consents, self._changes
-        if known is None or known[0] != changes:
-            with self._told():
-                rows = self._db.execute("SELECT user, learning, similar_users FROM consent")
-                found = [(user.hex(), bool(one), bool(other)) for user, one, other in rows]
-            out = frozenset(user for user, learning, _ in found if not learning)
-            into = frozenset(user for user, learning, similar in found if learning and similar)
-            known = self._consents = (changes, out, into)
-        return known
+    def erased(self) -> frozenset[str]:
+        """Whose tombstones there are."""
+        return self._choices.erased()
 
-    def erase(self, pseudonym: str) -> int:
-        """A user's events are overwritten, and the user stays opted out; how many there were."""
-        user = bytes.fromhex(pseudonym)
-        with self._told(), self._writing:
-            with self._db:
-                gone = self._db.execute("DELETE FROM events WHERE user = ?", (user,)).rowcount
-                self._db.execute("INSERT OR REPLACE INTO consent VALUES (?, 0, 0)", (user,))
-                self._changes += 1
-            # secure_delete overwrites rows, not the copies that moving them between pages has left;
-            # the log has some too.
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return gone
+    def pending(self) -> list[str]:
+        """Who has opted out, or was erased, and is perhaps still trained on; the first first."""
+        return self._choices.pending()
+
+    def taken_up(self, pseudonym: str) -> None:
+        """The user is in nothing that is trained on any more."""
+        self._choices.mark(pseudonym, pending=False)
+
+    def take_up_again(self, pseudonym: str) -> None:
+        """Make the opt-out of a user pending once more; nothing for who has not opted out."""
+        self._choices.mark(pseudonym, pending=True)
+
+    def erase(self, *pseudonyms: str) -> int:
+        """Users' events and choices are overwritten; how many events there were.
+
+        Tombstones stay: they count as opted out for ever, and later events are refused.
+
+        Raises:
+            StorageError: what was deleted may still be readable in a file; do it again.
+        """
+        return self._choices.erase(*pseudonyms)
 
     def close(self) -> None:
         """Let go of the file."""
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
-        self._local = threading.local()
+        self._database.close()

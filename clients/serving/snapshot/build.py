@@ -17,7 +17,9 @@ from clients.recommending.head import LocalHead
 from clients.recommending.mixing import tuned
 from clients.recommending.scorer import InterestScorer
 from clients.serving.snapshot.columns import write_columns
+from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.snapshot import FORMAT, META, Snapshot
+from clients.serving.snapshot.texts import head_of
 from clients.serving.snapshot.write import About, written
 from clients.stamp import FILES as PLATFORM
 from shared.adapters import Adapter, adapter_sha256, initial_adapter
@@ -75,6 +77,12 @@ def _write(
 ) -> None:
     model = platform.record.model
     scorer = InterestScorer.of(model, adapter, platform.ground(whitening))
+    text_head = head_of(
+        platform.states,
+        whitening,
+        scorer.model.weight.detach().numpy(),
+        encoder=platform.record.encoder,
+    )
     sequences = platform.sequences
     head = LocalHead.fit(sequences, len(platform.catalogue), decay=model.decay)
     head = tuned(head, scorer, sequences, history_length=model.history_length)
@@ -103,5 +111,6 @@ def _write(
     with written(place, about) as making:
         for name, array in arrays.items():
             np.save(making / f"{name}.npy", np.ascontiguousarray(array))
+        text_head.write(making / HEAD)
         write_columns(platform.catalogue, making)
         shutil.copyfile(platform.folder / "sequences.npz", making / "sequences.npz")

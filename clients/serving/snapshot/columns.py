@@ -1,8 +1,8 @@
 """A catalogue for serving: what `shared.catalogue` holds as Python objects, as arrays on disk.
 
     FOLDER/
-    ├── catalogue.ids.npy, catalogue.titles.npy      UTF-8, one after the other, as bytes
-    ├── catalogue.id_ends.npy, catalogue.title_ends.npy      (V,) int64 where each ends
+    ├── catalogue.ids.npy, .titles.npy, .texts.npy   UTF-8, one after the other, as bytes
+    ├── catalogue.id_ends.npy, .title_ends.npy, .text_ends.npy       (V,) int64 where each ends
     ├── catalogue.hashes.npy, catalogue.rows.npy     (V,) uint64 rising, and whose ids' they are
     ├── catalogue.path_of.npy                        (V,) int32 into the distinct category paths
     ├── catalogue.paths.json                         those
@@ -30,6 +30,7 @@ from shared.catalogue import Catalogue
 
 _ARRAYS = (
     *("catalogue.ids", "catalogue.id_ends", "catalogue.titles", "catalogue.title_ends"),
+    *("catalogue.texts", "catalogue.text_ends"),
     *("catalogue.hashes", "catalogue.rows", "catalogue.path_of"),
     *("phrases.hashes", "phrases.counts"),
 )
@@ -54,6 +55,7 @@ def write_columns(catalogue: Catalogue, folder: Path) -> None:
     arrays: tuple[NDArray[Any], ...] = (
         *_packed(catalogue.ids),
         *_packed(catalogue.titles),
+        *_packed(catalogue.texts),
         hashes[order],
         order.astype(np.int32),
         np.array([paths[path] for path in catalogue.categories], np.int32),
@@ -80,13 +82,16 @@ class Columns:
             np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
             for name in _ARRAYS
         ]
-        ids, id_ends, titles, title_ends, hashes, rows, path_of, phrases, counts = parts
+        ids, id_ends, titles, title_ends, texts, text_ends, *parts = parts
+        hashes, rows, path_of, phrases, counts = parts
         paths = json.loads((folder / _PATHS).read_text(encoding="utf-8"))
         self.ids, self.titles = Texts(ids, id_ends), Texts(titles, title_ends)
+        self.texts = Texts(texts, text_ends)
         self.categories = Paths(tuple(tuple(path) for path in paths), path_of)
         self.row_of = RowOf(self.ids, hashes, rows)
         self._phrases = Phrases(phrases, counts)
-        sizes = {len(self.ids), len(self.titles), len(hashes), len(rows), len(path_of)}
+        columns = (self.ids, self.titles, self.texts, hashes, rows, path_of)
+        sizes = {len(column) for column in columns}
         if len(sizes) != 1 or len(phrases) != len(counts):
             raise ValueError("catalogue")
 

@@ -55,7 +55,7 @@ class Rows:
         width = self.vectors.shape[1] * self.vectors.itemsize
         parts = [os.pread(descriptor, width, start + row * width) for row in rows.tolist()]
         halves = np.frombuffer(b"".join(parts), np.float16)
-        return halves.reshape(len(rows), -1).astype(np.float32)
+        return halves.reshape(len(rows), self.vectors.shape[1]).astype(np.float32)
 
 
 def _file_of(vectors: NDArray[np.float16]) -> tuple[int, int] | None:

@@ -1,4 +1,8 @@
-"""Makes a snapshot, as a program: `python -m clients.serving.snapshot.make`, told what on stdin."""
+"""Makes a snapshot, as a program: `python -m clients.serving.snapshot.make`, told what on stdin.
+
+Where texts cannot be read (no package, an encoder that cannot be exported), the snapshot is made
+all the same, and why is written beside its id.
+"""
 
 import json
 import sys
@@ -6,6 +10,7 @@ from pathlib import Path
 
 from clients.platform import Platform
 from clients.serving.snapshot.build import newest
+from clients.serving.snapshot.texts import read_texts
 from shared.errors import FedInterestError
 from shared.files import write_json
 
@@ -14,12 +19,15 @@ def main() -> int:
     """Make it, and print its id; the exit code."""
     asked = json.loads(sys.stdin.read())
     try:
-        found = newest(
-            Platform.open(Path(asked["platform"])),
-            Path(asked["folder"]),
-            own_weight=float(asked["own_weight"]),
-        )
-        write_json(Path(asked["kept"]), {"stamp": asked["stamp"], "id": found.meta.id})
+        platform = Platform.open(Path(asked["platform"]))
+        found = newest(platform, Path(asked["folder"]), own_weight=float(asked["own_weight"]))
+        trouble = ""
+        try:
+            read_texts(platform, found, Path(asked["encoders"]))
+        except FedInterestError as error:
+            trouble = str(error)
+        kept = {"stamp": asked["stamp"], "id": found.meta.id, "no_texts": trouble}
+        write_json(Path(asked["kept"]), kept)
     except FedInterestError as error:
         print(error, file=sys.stderr)
         return error.exit_code

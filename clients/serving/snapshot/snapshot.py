@@ -7,6 +7,7 @@
     ├── lists.*.npy        what finds items where there are many, see `approximate`
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
+    ├── head.npz           what makes such vectors of a new text's states, see `head`
     ├── users.npy          (U, D) float16 interest vectors of the users known at the time
     ├── catalogue.*  phrases.*    the platform's items, see `columns`
     └── sequences.npz      the platform's users, as they were then
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from clients.serving.snapshot.approximate import FILES as LISTS
 from clients.serving.snapshot.columns import FILES as COLUMNS
 from clients.serving.snapshot.columns import Columns
+from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.index import Index
 from clients.serving.snapshot.index_rows import Rows
 from shared.errors import RunError
@@ -36,12 +38,12 @@ from shared.events import Sequences
 from shared.files import file_sha256
 
 META = "snapshot.json"
-FORMAT = 2
+FORMAT = 3
 ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
 )
-FILES = (*(f"{name}.npy" for name in ARRAYS), *COLUMNS, "sequences.npz")
+FILES = (*(f"{name}.npy" for name in ARRAYS), HEAD, *COLUMNS, "sequences.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,3 +207,13 @@ class Snapshot:
     def number_of(self) -> dict[str, int]:
         """Pseudonym -> number in `sequences`."""
         return {user: number for number, user in enumerate(self.sequences.users)}
+
+    # Of an item that was put anew, `clients.serving.stock` says otherwise.
+
+    def current(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows that stand for the items in these rows now."""
+        return rows.astype(np.int64)
+
+    def homes(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows in which the platform's own data knows these items; -1 where it does not."""
+        return rows.astype(np.int64)

@@ -171,7 +171,8 @@ class ServingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Intent(self, request, context):
-        """Which interests and items a sentence is about.
+        """Which interests and items a sentence is about.  The sentence is kept nowhere.
+        FAILED_PRECONDITION where the text encoder could not be exported; the text says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,7 +187,9 @@ class ServingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutItems(self, request, context):
-        """Items that are new, or whose text is new: usable when the reply comes.
+        """Items that are new, or whose text is new: on disk and usable when the reply comes.  An item
+        stays as it was put until it is put again, also where a newer catalogue has it otherwise.
+        FAILED_PRECONDITION as for Intent.  Reading a text takes about 10 ms of one core.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

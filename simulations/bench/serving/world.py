@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.columns import write_columns
+from clients.serving.snapshot.head import NAME as HEAD
+from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import META, Snapshot
 from clients.serving.snapshot.write import About, written
 from clients.sources.pseudonyms import pseudonyms
@@ -134,6 +136,7 @@ def _fill(making: Path, plan: Plan, secret: bytes, progress: Progress | None) ->
         grown = grow(real, plan.items, seed=plan.seed, out=items, progress=progress)
     items.flush()
     shutil.copyfile(making / "items.npy", making / "vectors.npy")  # as before any training
+    _head(width).write(making / HEAD)
     rng = np.random.default_rng(plan.seed + 1)
     write_columns(_catalogue(grown, rng), making)
     sequences = _sequences(grown, secret, rng)
@@ -154,6 +157,16 @@ def _fill(making: Path, plan: Plan, secret: bytes, progress: Progress | None) ->
     }
     for name, array in arrays.items():
         np.save(making / f"{name}.npy", array)
+
+
+def _head(width: int) -> Head:
+    """Of no encoder: no text is read here."""
+    return Head(
+        encoder="",
+        centers=np.zeros((1, width)),
+        maps=np.eye(width, dtype=np.float32)[None],
+        adapter=np.zeros((width, width), np.float32),
+    )
 
 
 def _sequences(grown: Grown, secret: bytes, rng: np.random.Generator) -> Sequences:

@@ -128,8 +128,8 @@ def test_who_opts_out_is_gone_everywhere(shop: Shop) -> None:
     assert everybody - left == {name}
     posted = shop.engine.post_events([a.PostedEvent(user_id="u3", item_id="i1")])
     assert (posted.accepted, posted.opted_out) == (0, 1)
-    with pytest.raises(ConsentError, match="taken out of training"):
-        shop.engine.set_consent("u3", learning=True)
+    assert shop.engine.set_consent("u3", learning=True).learning
+    assert shop.engine.recommend(user("u3")).items
     with pytest.raises(RunError, match="partner's folder"):
         shop.engine.forget("u4")
 
@@ -139,15 +139,20 @@ def test_who_stops_is_taken_out_of_training_even_if_it_fails_at_first(shop: Shop
 
     def forget(user_id: str) -> a.Forgotten:
         asked.append(user_id)
+        return a.Forgotten(receipt=b"signed", found=True)
+
+    def learn(user_id: str, wanted: bool) -> None:
+        shop.live.set_consent(pseudonym(SECRET, user_id), learning=wanted)
+        asked.append(user_id)
         if len(asked) == 1:
             raise RunError(expected="a moment without a round", got="none", where="state")
-        return a.Forgotten(receipt=b"signed", found=True)
 
     engine = Engine(
         lambda: newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT),
         shop.live,
         SECRET,
         forget=forget,
+        learn=learn,
     )
     with pytest.raises(RunError):
         engine.set_consent("u3", learning=False)

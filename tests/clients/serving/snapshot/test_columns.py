@@ -30,7 +30,7 @@ def test_it_is_the_catalogue(items: dict[str, tuple[str, tuple[str, ...]]]) -> N
 
     catalogue = Catalogue(
         ids=tuple(items),
-        texts=tuple("text" for _ in items),
+        texts=tuple(f"{title}. {item}" for item, (title, _) in items.items()),
         titles=tuple(title for title, _ in items.values()),
         categories=tuple(path for _, path in items.values()),
     )
@@ -40,6 +40,7 @@ def test_it_is_the_catalogue(items: dict[str, tuple[str, tuple[str, ...]]]) -> N
         assert (len(found), len(found.row_of)) == (len(items), len(items))
         assert tuple(found.ids) == catalogue.ids
         assert tuple(found.titles) == catalogue.titles
+        assert tuple(found.texts) == catalogue.texts
         assert tuple(found.categories) == catalogue.categories
         assert dict(found.row_of) == catalogue.row_of
         assert "nothing of that name" not in found.row_of
