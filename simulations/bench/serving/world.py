@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clients.serving.snapshot.columns import write_columns
 from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.head import Head
-from clients.serving.snapshot.snapshot import META, Snapshot
+from clients.serving.snapshot.snapshot import FORMAT, META, Snapshot
 from clients.serving.snapshot.write import About, written
 from clients.sources.pseudonyms import pseudonyms
 from shared.catalogue import Catalogue
@@ -101,7 +101,8 @@ def made(folder: Path, plan: Plan, progress: Progress | None = None) -> World:
         StorageError: the disk refused.
     """
     world, kept = World(folder), folder / "world.json"
-    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) == asdict(plan):
+    what = asdict(plan) | {"format": FORMAT}
+    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) == what:
         return world
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -117,7 +118,7 @@ def made(folder: Path, plan: Plan, progress: Progress | None = None) -> World:
     with written(folder / "snapshots" / "round-1", about, progress=progress) as making:
         _fill(making, plan, world.secret, progress)
     write_json(folder / "newest.json", {"id": "round-1"})
-    write_json(kept, asdict(plan))
+    write_json(kept, what)
     return world
 
 
