@@ -8,21 +8,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.recommending.catalogue_words import CatalogueWords
 from clients.recommending.explain import explain
-from clients.recommending.interests import Interest as Group
-from clients.recommending.interests import top_interests
 from clients.serving import answers as a
 from clients.serving import scores
-from clients.serving.filters import Shelf
 from clients.serving.live.store import Live, LiveEvent
 from clients.serving.live.trends import trends
-from clients.serving.people import People, rows_of
+from clients.serving.loaded import Loaded
+from clients.serving.people import People
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.stock import Stock
 from clients.serving.texts import Texts
@@ -38,65 +35,6 @@ _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 Renew = Callable[[], Snapshot]
 Forget = Callable[[str], a.Forgotten]
 Learn = Callable[[str, bool], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A snapshot, with what was put, and what is worked out of it once.
-
-    Args:
-        own_shelf, own_words: of the snapshot alone.
-    """
-
-    snapshot: Snapshot
-    shelf: Shelf
-    words: CatalogueWords
-    own_shelf: Shelf
-    own_words: CatalogueWords
-    at: float
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, *blocked: tuple[str, ...]) -> "Loaded":
-        """Read now what the first request would otherwise wait for.
-
-        Args:
-            blocked: items, and categories.
-        """
-        catalogue = snapshot.catalogue
-        shelf, words = Shelf(catalogue, *blocked), CatalogueWords(catalogue, catalogue.counted)
-        _ = (shelf.open, shelf.by_category, snapshot.number_of)
-        _ = (snapshot.index, snapshot.frozen, snapshot.together)
-        return cls(
-            snapshot=snapshot,
-            shelf=shelf,
-            words=words,
-            own_shelf=shelf,
-            own_words=words,
-            at=time.time(),
-        )
-
-    def stocked(self, stock: Stock) -> "Loaded":
-        """The same snapshot with another stock."""
-        more, words = stock.more, self.own_words
-        if more is not None:
-            words = words.with_more(stock.catalogue, more)
-        return replace(self, snapshot=stock, shelf=self.own_shelf.over(stock), words=words)
-
-    @property
-    def shown(self) -> int:
-        """How many items there are."""
-        snapshot = self.snapshot
-        old = len(snapshot.replaced) if isinstance(snapshot, Stock) else 0
-        return len(snapshot.catalogue) - old
-
-    def item(self, row: int) -> a.Item:
-        """An item for people."""
-        catalogue = self.snapshot.catalogue
-        return a.Item(
-            item_id=catalogue.ids[row],
-            title=catalogue.titles[row],
-            category=catalogue.categories[row],
-        )
 
 
 class Engine:
@@ -159,7 +97,7 @@ class Engine:
         without = _NOTHING if filters.include_seen else known
         wide = k if diversity == 0 else min(max(k, _MOST_CANDIDATES), _CANDIDATES * k)
         if mode is a.Mode.INTEREST_CONTENT:
-            wanted = self._by_interest(now, read)
+            wanted = now.by_interest(read)
             rows, shown = now.snapshot.index.search(
                 wanted, wide, allowed=allowed, without=without, biased=False
             )
@@ -191,7 +129,7 @@ class Engine:
         """The items closest to one."""
         _within("k", k, 1, 1000)
         now = self._now
-        itself, index = np.array([self._open_row(now, item_id)]), now.snapshot.index
+        itself, index = np.array([now.open_row(item_id)]), now.snapshot.index
         rows, cosines = index.search(
             index.vectors(itself)[0],
             k,
@@ -221,7 +159,7 @@ class Engine:
                     titles=group.items,
                     events=tuple(now.item(int(read[place])) for place in group.events),
                 )
-                for group in self._groups(now, read, most)
+                for group in now.groups(read, most)
             ),
             read=tuple(now.item(row) for row in read.tolist()),
             snapshot=now.snapshot.meta.id,
@@ -233,7 +171,7 @@ class Engine:
         _, read = self._read(now, who)
         if not len(read):
             raise UnknownError(expected="a history of at least one event", got="none", where="who")
-        row = self._open_row(now, item_id)
+        row = now.open_row(item_id)
         found = scores.score(now.snapshot, read, np.array([row]))
 
         def totals(_: list[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -243,7 +181,7 @@ class Engine:
         places = np.flatnonzero(shown)
         groups = [  # named after what may be shown; positions are those of the whole history
             replace(group, events=tuple(places[list(group.events)].tolist()))
-            for group in self._groups(now, read[shown], 5)
+            for group in now.groups(read[shown], 5)
         ]
         why = explain(read, row, totals, groups)
         return a.Explained(
@@ -268,10 +206,10 @@ class Engine:
             )
         now = self._now
         if item_id is not None:
-            row = np.array([self._open_row(now, item_id)])
+            row = np.array([now.open_row(item_id)])
             wanted = now.snapshot.index.vectors(row)[0]
         else:
-            rows = self._named(now, interest or "")
+            rows = now.named(interest or "")
             mean = now.snapshot.items[rows].mean(axis=0, dtype=np.float32)
             wanted = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return self._closest(now, wanted, size, self._live.opted_out(), None)
@@ -324,8 +262,7 @@ class Engine:
         weights = np.exp((cosines[about] - cosines[about].max(initial=-1)) / _TEMPERATURE)
         return a.Intent(
             interests=tuple(
-                (group.label, group.weight)
-                for group in self._interests(now, rows[about], weights, 5)
+                (group.label, group.weight) for group in now.groups_of(rows[about], weights, 5)
             ),
             items=tuple(
                 a.ScoredItem(item=now.item(row), score=cosine)
@@ -434,68 +371,6 @@ class Engine:
         """The whole history, and what of it the model reads."""
         known = self._people.history(now.snapshot, who)
         return known, known[-now.snapshot.meta.history_length :]
-
-    def _open_row(self, now: Loaded, item_id: str) -> int:
-        """The row of an item that may be shown; one that is blocked is as unknown as any other."""
-        (row,) = rows_of(now.snapshot, (item_id,)).tolist()
-        if not now.shelf.open[row]:
-            raise UnknownError(expected="items of the catalogue", got="1 others", where="item_id")
-        return int(row)
-
-    def _groups(self, now: Loaded, read: NDArray[np.int64], most: int) -> list[Group]:
-        weights = scores.recency(len(read), now.snapshot.meta.decay)
-        return self._interests(now, read, weights, most)
-
-    def _interests(
-        self, now: Loaded, read: NDArray[np.int64], weights: NDArray[np.float32], most: int
-    ) -> list[Group]:
-        index = now.snapshot.index
-
-        def near(
-            rows: NDArray[np.integer], shares: NDArray[np.float64], count: int
-        ) -> NDArray[np.int64]:
-            middle = shares.astype(np.float32) @ index.vectors(rows)
-            return index.search(middle, count, biased=False, roughly=True)[0]
-
-        return top_interests(
-            read,
-            weights,
-            now.snapshot.frozen,
-            now.words,
-            most=most,
-            are_unit=True,
-            near=near,
-        )
-
-    def _by_interest(self, now: Loaded, read: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(D,) whose inner product with an item is the sum over the user's interests of weight
-        times cosine.
-        """
-        total = np.zeros(now.snapshot.users.shape[1], np.float32)
-        for group in self._groups(now, read, 5):
-            rows = read[list(group.events)]
-            vector = scores.interest(now.snapshot, rows)
-            total += np.float32(group.weight) * vector
-        return total
-
-    def _named(self, now: Loaded, interest: str) -> NDArray[np.int32]:
-        folded = {
-            name.casefold(): name
-            for name, rows in now.shelf.by_category.items()
-            if now.shelf.open[rows].any()
-        }
-        name = folded.get(" ".join(interest.split()).casefold())
-        if name is None:
-            raise UnknownError(
-                expected="an interest that is a category of the catalogue",
-                got="another",
-                where="interest",
-                remedy=f"Some are {', '.join(sorted(folded)[:3])}."
-                if folded
-                else "This catalogue has none: ask by item.",
-            )
-        rows = now.shelf.by_category[name]
-        return rows[now.shelf.open[rows]]
 
     def _closest(
         self,

@@ -7,39 +7,37 @@ GET  /v1/status
 Rules:
 1. It answers with the very servicer of gRPC: same checks, same statuses, as HTTP codes (those of
    google.rpc.Code) with a JSON body: {"error": {"code", "status", "message", ...}}.
-2. Loopback is open to every page in a browser of this machine.  So the Host header must be a name
-   of loopback (no DNS rebinding), a request must say `Content-Type: application/json`, which no
-   foreign page can without being permitted, and nobody is permitted: no CORS, and a foreign Origin
-   is refused.
-3. A request has one time and one size; connections are counted.
+2. The rules of `loopback`; and a request must say `Content-Type: application/json`, which no
+   foreign page can without being permitted, and nobody is permitted: no CORS.
 """
 
-import io
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from clients.serving.service.calls import CALLS, Call
-from clients.serving.service.http_reader import RequestReader
+from clients.serving.service.loopback import (
+    IDLE_S,
+    REQUEST_S,
+    WRITE_S,
+    LoopbackHandler,
+    LoopbackServer,
+    Unread,
+)
 from clients.serving.service.parsing import parsed
 from clients.serving.service.servicer import Servicer
-from clients.serving.service.settings import ServingSettings, is_loopback, joined, split_address
+from clients.serving.service.settings import ServingSettings, joined, split_address
 from clients.serving.service.status import Code, Refused, refused, stopping, unreadable
 from shared.errors import ConfigError, FedInterestError
 
 PATHS = {f"/v1/{call.path}": call for call in CALLS.values()}
 STATUS = "/v1/status"
 MAX_CONNECTIONS = 64
-IDLE_S, REQUEST_S, WRITE_S = 30.0, 5.0, 10.0
-_HEADER_BYTES = 64 * 1024
 _POLL_S = 0.01
 log = logging.getLogger("fedinterest.serving")
 
@@ -94,7 +92,7 @@ class Gateway:
         self._lock = threading.Lock()
         self.busy = 0
         try:
-            self._server = _Server(self.host, port, Bound)
+            self._server = LoopbackServer(self.host, port, Bound, connections=MAX_CONNECTIONS)
         except OSError as error:
             raise ConfigError(
                 expected="an address that is free to listen on",
@@ -139,61 +137,11 @@ class Gateway:
             self.busy += change
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__((host, port), handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._connections.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: who hangs up or is too slow is not news, and a trace may hold anything."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     servicer: Servicer
     gateway: Gateway
     places: threading.BoundedSemaphore
-    max_bytes: int
-    idle_s: float
-    request_s: float
-
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "fedinterest", ""
-    disable_nagle_algorithm = True
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile.close()
-        self._reader = RequestReader(
-            self.connection,
-            idle_s=self.idle_s,
-            request_s=self.request_s,
-            most_bytes=self.max_bytes + _HEADER_BYTES,
-        )
-        self.rfile = io.BufferedReader(self._reader)
-
-    def handle_one_request(self) -> None:
-        self._reader.begin()
-        try:
-            super().handle_one_request()
-        except (OSError, ValueError):
-            self.close_connection = True
+    kind = "application/json"
 
     def do_POST(self) -> None:
         self._answer(PATHS.get(self.path), reading=True)
@@ -206,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.gateway.count(1)
         try:
             self._admit()
-            body = self._body() if reading else b"{}"
+            body = self._read_body() if reading else b"{}"
             if call is None:
                 known = self.path in PATHS
                 raise _NotHere(405 if known else 404, "POST" if known else "")
@@ -234,41 +182,18 @@ class _Handler(BaseHTTPRequestHandler):
         if self.gateway.draining:
             self.close_connection = True
             raise stopping()
-        hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or not self._is_here(hosts[0]):
-            self.close_connection = True
-            raise _denied("Host", f"localhost:{self.gateway.port}")
-        origin = self.headers.get("Origin")
-        if origin is not None and origin != f"http://{hosts[0]}":
-            self.close_connection = True
-            raise _denied("Origin", "none")
+        if header := self.foreign():
+            raise _denied(header, f"localhost:{self.port}" if header == "Host" else "none")
 
-    def _is_here(self, host: str) -> bool:
+    def _read_body(self) -> bytes:
         try:
-            name, port = split_address(host)
-        except ConfigError:
-            return False
-        return is_loopback(name) and port == self.gateway.port
-
-    def _body(self) -> bytes:
-        """All of the body; where it is not read, the connection ends."""
-        self.close_connection, keep = True, self.close_connection
-        if self.headers.get("Transfer-Encoding") is not None:
-            raise unreadable("Content-Length", "Transfer-Encoding", "Transfer-Encoding")
-        lengths = self.headers.get_all("Content-Length") or []
-        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
-            raise unreadable("one number", where="Content-Length")
-        if len(lengths[0]) > 12 or int(lengths[0]) > self.max_bytes:
-            raise Refused(
-                Code.RESOURCE_EXHAUSTED, f"the body is larger than {self.max_bytes} bytes", {}
-            )
-        if self.headers.get_content_type() != "application/json":
-            raise unreadable("application/json", where="Content-Type")
-        body = self.rfile.read(int(lengths[0]))
-        if len(body) < int(lengths[0]):
-            raise ConnectionResetError
-        self.close_connection = keep
-        return body
+            return self.body()
+        except Unread as error:
+            if error.what == "size":
+                text = f"the body is larger than {self.max_bytes} bytes"
+                raise Refused(Code.RESOURCE_EXHAUSTED, text, {}) from error
+            wanted = {"Transfer-Encoding": "Content-Length", "Content-Length": "one number"}
+            raise unreadable(wanted.get(error.what, self.kind), where=error.what) from error
 
     def _stream(self, replies: Iterator[Message]) -> None:
         first = next(replies, None)  # so that an error before it has its own HTTP code
@@ -295,16 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _head(self, code: int, kind: str, more: dict[str, str]) -> None:
-        self.connection.settimeout(WRITE_S)
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        for name, value in more.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
+        always = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        self.head(code, {"Content-Type": kind, **always, **more})
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """http.server's own refusals: as JSON, without its text, which quotes the request."""
@@ -314,9 +231,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             error = unreadable("an HTTP/1.1 request")
         self._fail(error, code)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what is asked is nobody else's business."""
 
 
 class _NotHere(Exception):

@@ -3,30 +3,28 @@
 Rules:
 1. Every path begins with a token that is drawn at the start and printed once: other users of the
    machine, and other pages in the browser, do not know it.
-2. The Host header must be a name of loopback with this port (no DNS rebinding); a foreign Origin
-   is refused; there is no CORS.
+2. The rules of `service.loopback`; there is no CORS.
 3. What carries a user's id is posted: no address ever holds one.  Nothing is logged.
 4. Pages may load their own style and script and nothing else, and stand in no frame.
-5. A request has one time and one size; connections are counted.
 """
 
 import hmac
-import io
 import secrets
-import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-from clients.serving.service.http_reader import RequestReader
-from clients.serving.service.settings import LOOPBACK, is_loopback, split_address
+from clients.serving.service.loopback import (
+    IDLE_S,
+    REQUEST_S,
+    LoopbackHandler,
+    LoopbackServer,
+    Unread,
+)
+from clients.serving.service.settings import LOOPBACK
 from clients.serving.ui.forms import MOST_BYTES, Form
 from clients.serving.ui.pages import Answer, Pages
 from shared.errors import ConfigError
 
 MAX_CONNECTIONS = 32
-IDLE_S, REQUEST_S, WRITE_S = 30.0, 5.0, 10.0
-_HEADER_BYTES = 64 * 1024
 FORM = "application/x-www-form-urlencoded"
 HEADERS = {
     "Cache-Control": "no-store",
@@ -64,9 +62,10 @@ class PageServer:
         class Bound(_Handler):
             pass
 
-        Bound.pages, Bound.server_of, Bound.times = pages, self, (idle_s, request_s)
+        Bound.pages, Bound.server_of = pages, self
+        Bound.idle_s, Bound.request_s = idle_s, request_s
         try:
-            self._server = _Server((LOOPBACK, port), Bound)
+            self._server = LoopbackServer(LOOPBACK, port, Bound, connections=MAX_CONNECTIONS)
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 expected="a port that is free to listen on",
@@ -97,57 +96,10 @@ class PageServer:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._connections.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a trace may hold anything."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     pages: Pages
     server_of: PageServer
-    times: tuple[float, float]
-
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "fedinterest", ""
-    disable_nagle_algorithm = True
-    connection: socket.socket
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile.close()
-        self._reader = RequestReader(
-            self.connection,
-            idle_s=self.times[0],
-            request_s=self.times[1],
-            most_bytes=MOST_BYTES + _HEADER_BYTES,
-        )
-        self.rfile = io.BufferedReader(self._reader)
-
-    def handle_one_request(self) -> None:
-        self._reader.begin()
-        try:
-            super().handle_one_request()
-        except (OSError, ValueError):
-            self.close_connection = True
+    max_bytes, kind = MOST_BYTES, FORM
 
     def do_GET(self) -> None:
         if self._admitted():
@@ -158,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._admitted():
             return
-        body = self._body()
+        body = self._read_body()
         if body is None:
             return
         try:
@@ -179,55 +131,29 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _admitted(self) -> bool:
         """Rule 2."""
-        hosts = self.headers.get_all("Host") or []
-        origin = self.headers.get("Origin")
-        here = len(hosts) == 1 and self._is_here(hosts[0])
-        if here and origin in (None, f"http://{hosts[0]}"):
+        if not self.foreign():
             return True
-        self.close_connection = True
         self._say(403, "Only pages of this server, on this machine, are let in.")
         return False
 
-    def _is_here(self, host: str) -> bool:
+    def _read_body(self) -> bytes | None:
+        """All of the body; None where it is not read, and was answered."""
         try:
-            name, port = split_address(host)
-        except ConfigError:
-            return False
-        return is_loopback(name) and port == self.server_of.port
-
-    def _body(self) -> bytes | None:
-        """All of the body; None where it is not read, and then the connection ends."""
-        self.close_connection, keep = True, self.close_connection
-        lengths = self.headers.get_all("Content-Length") or []
-        sound = len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdigit()
-        if self.headers.get("Transfer-Encoding") is not None or not sound:
-            self._say(411, "Content-Length is needed.")
-            return None
-        if len(lengths[0]) > 9 or int(lengths[0]) > MOST_BYTES:
-            self._say(413, f"A form here is at most {MOST_BYTES} bytes.")
-            return None
-        if self.headers.get_content_type() != FORM:
-            self._say(415, f"{FORM} is needed.")
-            return None
-        body = self.rfile.read(int(lengths[0]))
-        if len(body) < int(lengths[0]):
-            raise ConnectionResetError
-        self.close_connection = keep
-        return body
+            return self.body()
+        except Unread as error:
+            code, text = {
+                "size": (413, f"A form here is at most {MOST_BYTES} bytes."),
+                "Content-Type": (415, f"{FORM} is needed."),
+            }.get(error.what, (411, "Content-Length is needed."))
+        self._say(code, text)
+        return None
 
     def _reply(self, answer: Answer | None) -> None:
         if answer is None:
             self._say(404, "Nothing here. Open the whole address that was printed at the start.")
             return
-        self.connection.settimeout(WRITE_S)
-        self.send_response(answer.code)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        for name, value in HEADERS.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
+        length = str(len(answer.body))
+        self.head(answer.code, {"Content-Type": answer.kind, "Content-Length": length, **HEADERS})
         if self.command != "HEAD":
             self.wfile.write(answer.body)
 
@@ -239,6 +165,3 @@ class _Handler(BaseHTTPRequestHandler):
         """http.server's own refusals, without its text, which quotes the request."""
         self.close_connection = True
         self._say(405 if code == 501 else code, "That is no request this page understands.")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what is asked is nobody else's business."""

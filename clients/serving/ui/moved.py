@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.answering import Loaded
 from clients.serving.answers import Item
 from clients.serving.fairness import MOST_USERS, lists
+from clients.serving.loaded import Loaded
 from clients.serving.ui.earlier import Before
 from shared.groups.figures import NOTHING
 

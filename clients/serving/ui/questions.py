@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clients.serving import answers as a
-from clients.serving.answering import Loaded
+from clients.serving.loaded import Loaded
 from clients.serving.ui.drawing import falling
 from clients.serving.ui.forms import Form
 from clients.serving.ui.opened import Desk

@@ -1,7 +1,6 @@
 """The page in a real headless Chromium: quiet, self-contained, readable at 1280 and 390 px."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,7 @@ from typing import Any
 import pytest
 
 from simulations.report import write_report
-
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+from tests.browser import chromium, show_page
 
 _LONG = "the-extraordinarily-long-named-platform-of-the-north-western-shi"
 _CASES: dict[str, dict[str, Any]] = {
@@ -62,45 +59,12 @@ return [...document.querySelectorAll(".plot text")].filter((text) => {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(driver)
-    started = webdriver.Chrome(options=options, service=service)
-    try:
+    with chromium(tmp_path_factory.mktemp("profile"), performance="ALL") as started:
         yield started
-    finally:
-        started.quit()
-        service.stop()
 
 
 def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(page.as_uri())
+    show_page(browser, page.as_uri(), width, scheme)
 
 
 def _requests(browser: Any) -> set[str]:
