@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -111,20 +112,20 @@ class Served:
                 expected="the platform's secret", got=error.strerror or "none", where=str(path)
             ) from error
 
-    def newest(self) -> Snapshot:
+    def newest(self, making: Callable[[], None] = lambda: None) -> Snapshot:
         """The snapshot of what the platform has now; made, if need be, by a process of its own:
         making one takes torch, and more memory than serving.
+
+        Args:
+            making: is told before one is made, which takes a while.
 
         Raises:
             RunError: it could not be made; what the maker said is in the message.
         """
         stamp = self._stamp()
-        try:
-            values = self._values()
-            if values["stamp"] == stamp:
-                return Snapshot.open(self.serving / "snapshots" / str(values["id"]))
-        except (OSError, ValueError, KeyError, TypeError, FedInterestError):
-            pass  # then it is made
+        if (found := self._made(stamp)) is not None:
+            return found
+        making()
         done = subprocess.run(
             [sys.executable, "-m", "clients.serving.snapshot.make"],
             input=json.dumps(
@@ -147,6 +148,16 @@ class Served:
                 where=str(self.serving),
             )
         return Snapshot.open(self.serving / "snapshots" / done.stdout.strip())
+
+    def _made(self, stamp: str) -> Snapshot | None:
+        """The snapshot that was made of files with this stamp."""
+        try:
+            values = self._values()
+            if values["stamp"] != stamp:
+                return None
+            return Snapshot.open(self.serving / "snapshots" / str(values["id"]))
+        except (OSError, ValueError, KeyError, TypeError, FedInterestError):
+            return None
 
     @property
     def _kept(self) -> Path:
@@ -277,6 +288,10 @@ def run(folder: Path, *, address: str | None = None, json_address: str | None = 
         **{name: value for name, value in changes.items() if value is not None}
     )
     served.look_again()
+
+    def making() -> None:
+        print("making a snapshot of what the platform has: seconds to minutes", file=sys.stderr)
+
     with closing(Live(served.serving / FILE)) as live, served.learning(live) as learn:
         texts = Texts(
             live,
@@ -285,7 +300,7 @@ def run(folder: Path, *, address: str | None = None, json_address: str | None = 
             no_texts=served.no_texts,
         )
         engine = Engine(
-            served.newest,
+            partial(served.newest, making),
             live,
             served.secret,
             blocked_items=settings.blocked_items,
