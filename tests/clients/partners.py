@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from clients.home import Home
 from clients.joining.start import Answers, begin
+from clients.platform import Platform
 from clients.settings import ClientFolder
+from clients.sources.pseudonyms import pseudonym
 from server.membership.authority import Authority
 from shared.bundle import bundle_sha256
 from shared.certificates import read_request
@@ -138,3 +140,13 @@ def environment() -> dict[str, str]:
 
 def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", *arguments]
+
+
+def name_of(home: Home, user: str) -> str:
+    """The pseudonym of a user."""
+    return pseudonym((home.folder.platform / "pseudonym.secret").read_bytes(), user)
+
+
+def trained_on(home: Home) -> tuple[str, ...]:
+    """The pseudonyms of whom the platform's next round would learn from."""
+    return Platform.open(home.folder.platform).sequences.users

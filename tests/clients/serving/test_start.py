@@ -27,13 +27,12 @@ from clients.serving.snapshot.build import newest
 from clients.serving.snapshot.columns import FILES as COLUMNS
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.start import Served
-from clients.sources.pseudonyms import pseudonym
 from clients.stamp import FILES
 from shared.adapters import initial_adapter
 from shared.errors import ConsentError, FedInterestError, UnknownError
 from shared.protocol import AdapterDelivery
 from shared.whitening import fit_whitening
-from tests.clients.partners import PROJECT, enrolled, new_home, no_progress
+from tests.clients.partners import PROJECT, enrolled, name_of, new_home, no_progress, trained_on
 
 FIVE = Who(user_id="c5")
 PLACES = ("--address", "127.0.0.1:0", "--json-address", "")
@@ -55,10 +54,6 @@ def partner(tmp_path: Path, texts: Path) -> Home:
     enrolled(made, texts)
     made.prepare(no_progress)
     return Home.open(made.folder.path)
-
-
-def trained_on(home: Home) -> tuple[str, ...]:
-    return Platform.open(home.folder.platform).sequences.users
 
 
 @contextmanager
@@ -101,7 +96,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 @pytest.mark.slow
 def test_an_opt_out_through_a_crash_and_back_again(partner: Home) -> None:
     home = partner
-    who = pseudonym((home.folder.platform / "pseudonym.secret").read_bytes(), "c5")
+    who = name_of(home, "c5")
     with served(home) as (process, client):
         assert client.recommend(FIVE, k=3).items
         with idle(home.folder.state):  # a round is being computed: nobody waits for it
@@ -121,7 +116,7 @@ def test_an_opt_out_through_a_crash_and_back_again(partner: Home) -> None:
     with served(home) as (process, client):
         assert not client.consent("c5").learning
         client.set_consent("c7", learning=False)  # nobody trains: the service has it done
-        seven = pseudonym((home.folder.platform / "pseudonym.secret").read_bytes(), "c7")
+        seven = name_of(home, "c7")
         until(lambda: seven not in trained_on(home), "the service takes up an opt-out")
         assert client.set_consent("c5", learning=True).learning
         client.reload()
@@ -145,7 +140,7 @@ def first_item(home: Home) -> str:
 
 
 def test_who_is_forgotten_is_in_no_snapshot(partner: Home) -> None:
-    who = pseudonym((partner.folder.platform / "pseudonym.secret").read_bytes(), "c5")
+    who = name_of(partner, "c5")
     before = made(partner)
     assert who in before.sequences.users
     forget(partner, "nobody we know")

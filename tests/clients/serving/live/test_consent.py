@@ -10,14 +10,12 @@ import pytest
 from clients.forget import forget, idle
 from clients.home import Home
 from clients.lists import Lists
-from clients.platform import Platform
 from clients.serving.answers import Consent
 from clients.serving.live.consent import follow, opt_in, opt_out
 from clients.serving.live.store import Live
 from clients.serving.live.training import place, take_up
-from clients.sources.pseudonyms import pseudonym
 from shared.errors import ConsentError, DataError, RunError
-from tests.clients.partners import enrolled, no_progress
+from tests.clients.partners import enrolled, name_of, no_progress, trained_on
 
 
 @pytest.fixture
@@ -25,14 +23,6 @@ def live(home: Home) -> Iterator[Live]:
     made = Live.open(place(home))
     yield made
     made.close()
-
-
-def name_of(home: Home, user: str) -> str:
-    return pseudonym((home.folder.platform / "pseudonym.secret").read_bytes(), user)
-
-
-def trained_on(home: Home) -> tuple[str, ...]:
-    return Platform.open(home.folder.platform).sequences.users
 
 
 def listed(home: Home) -> list[str]:

@@ -22,10 +22,9 @@ from clients.serving.live.background import Background
 from clients.serving.live.consent import opt_in, opt_out
 from clients.serving.live.store import Live
 from clients.serving.live.training import before_training, opened, place, take_up
-from clients.sources.pseudonyms import pseudonym
 from shared.errors import DataError, RunError
 from shared.privacy.ledger import read_ledger
-from tests.clients.partners import PROJECT, enrolled, no_progress
+from tests.clients.partners import PROJECT, enrolled, name_of, no_progress, trained_on
 
 
 @pytest.fixture
@@ -33,14 +32,6 @@ def live(home: Home) -> Iterator[Live]:
     made = Live.open(place(home))
     yield made
     made.close()
-
-
-def name_of(home: Home, user: str) -> str:
-    return pseudonym((home.folder.platform / "pseudonym.secret").read_bytes(), user)
-
-
-def trained_on(home: Home) -> tuple[str, ...]:
-    return Platform.open(home.folder.platform).sequences.users
 
 
 def test_where_nothing_was_served_nothing_is_made(home: Home) -> None:
