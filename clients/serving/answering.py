@@ -20,6 +20,9 @@ from clients.serving.live.store import Live, LiveEvent
 from clients.serving.live.trends import trends
 from clients.serving.loaded import Loaded
 from clients.serving.people import People
+from clients.serving.recent import Recent, closest
+from clients.serving.snapshot.head import NAME as HEAD
+from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.stock import Stock
 from clients.serving.texts import Texts
@@ -66,7 +69,7 @@ class Engine:
         self._renew, self._live, self._forget, self._learn = renew, live, forget, learn
         self._texts = texts
         self._changing = threading.Lock()  # of `_now`; who reads takes it as it is
-        self._people = People(live, secret)
+        self._people, self._recent = People(live, secret), Recent(live)
         self._blocked = (blocked_items, blocked_categories)
         self._now = self._load(renew())
 
@@ -76,8 +79,15 @@ class Engine:
         return self._now
 
     def _load(self, snapshot: Snapshot) -> Loaded:
-        loaded = Loaded.of(snapshot, *self._blocked)
-        return loaded if self._texts is None else loaded.stocked(self._texts.stock(snapshot))
+        return Loaded.of(snapshot, *self._blocked).stocked(self._stock(snapshot))
+
+    def _stock(self, snapshot: Snapshot) -> Stock:
+        """The snapshot, and what was put and deleted up to now."""
+        self._followed = self._live.item_changes()
+        if self._texts is not None:
+            return self._texts.stock(snapshot)
+        stock = Stock.of(snapshot, Head.read(snapshot.folder / HEAD))
+        return stock.without(self._live.deleted_items())
 
     def recommend(
         self,
@@ -212,7 +222,8 @@ class Engine:
             rows = now.named(interest or "")
             mean = now.snapshot.items[rows].mean(axis=0, dtype=np.float32)
             wanted = mean / max(float(np.linalg.norm(mean)), 1e-12)
-        return self._closest(now, wanted, size, self._live.opted_out(), None)
+        recent, out = self._recent.known(now.stock), self._live.opted_out()
+        return closest(now.stock, recent, wanted, size, without=out, only=None)
 
     def similar_users(self, user_id: str, *, k: int = 10) -> list[a.Member]:
         """Users with like interests, among those who opted in."""
@@ -225,7 +236,8 @@ class Engine:
             )
         _, read = self._read(now, a.Who(user_id=user_id))
         wanted = scores.interest(now.snapshot, read)
-        return list(self._closest(now, wanted, k, frozenset({name}), opted_in))
+        recent = self._recent.known(now.stock)
+        return list(closest(now.stock, recent, wanted, k, without={name}, only=opted_in))
 
     def trends(self, *, window_s: float, until: float, k: int = 10) -> a.Trends:
         """What rose and fell among posted events, by the innermost category of their items."""
@@ -300,7 +312,24 @@ class Engine:
             put, changed = texts.put(stock, items)
             if changed is not stock:
                 self._now = self._now.stocked(changed)
+                self._followed = self._live.item_changes()
         return put
+
+    def delete_items(self, item_ids: Sequence[str]) -> a.Deleted:
+        """Offer items no more; none of them is in what is answered when it returns."""
+        with self._changing:
+            stock = self._now.stock
+            gone = self._live.delete_items(item_ids, stock.catalogue.row_of)
+            if gone.deleted:
+                unknown, waiting = set(gone.unknown), self._texts and self._texts.left_out
+                stock = (
+                    self._stock(stock.base)  # perhaps fewer are waiting now
+                    if waiting
+                    else stock.without(one for one in item_ids if one not in unknown)
+                )
+                self._now = self._now.stocked(stock)
+                self._followed = self._live.item_changes()
+        return gone
 
     def consent(self, user_id: str) -> a.Consent:
         """What a user allows."""
@@ -337,17 +366,20 @@ class Engine:
         return [self._people.name(user) for user in user_ids]
 
     def reload(self) -> a.Reloaded:
-        """Take up the newest snapshot."""
+        """Take up the newest snapshot, and what another process has put or deleted."""
         found = self._renew()
         changed = found.meta.id != self._now.snapshot.meta.id
-        if changed:
+        if changed or self._live.item_changes() != self._followed:
             with self._changing:  # or what is put meanwhile would be put beside the old one only
-                self._now = self._load(found)
+                if changed:
+                    self._now = self._load(found)
+                else:
+                    self._now = self._now.stocked(self._stock(self._now.stock.base))
         return a.Reloaded(snapshot=found.meta.id, round=found.meta.round, changed=changed)
 
     def status(self) -> a.Status:
         """What is served."""
-        now = self._now
+        now, texts = self._now, self._texts
         meta = now.snapshot.meta
         return a.Status(
             platform=meta.platform,
@@ -358,44 +390,22 @@ class Engine:
             events=self._live.events(),
             exact=now.snapshot.index.exact,
             loaded=now.at,
+            no_texts="no encoder was given to read them with" if texts is None else texts.trouble,
+            left_out=0 if texts is None else texts.left_out,
+            pending=len(self._live.pending()),
         )
 
     def _reading(self, now: Loaded, where: str) -> tuple[Texts, Stock]:
-        if self._texts is None or not isinstance(now.snapshot, Stock):
+        if self._texts is None:
             raise RunError(
                 expected="an engine that reads texts", got="one that does not", where=where
             )
-        return self._texts, now.snapshot
+        return self._texts, now.stock
 
     def _read(self, now: Loaded, who: a.Who) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The whole history, and what of it the model reads."""
         known = self._people.history(now.snapshot, who)
         return known, known[-now.snapshot.meta.history_length :]
-
-    def _closest(
-        self,
-        now: Loaded,
-        wanted: NDArray[np.float32],
-        size: int,
-        without: frozenset[str],
-        only: frozenset[str] | None,
-    ) -> Iterator[a.Member]:
-        """Users by cosine; whoever has posted since is read anew."""
-        snapshot = now.snapshot
-        cosines = snapshot.users.astype(np.float32) @ wanted
-        found = dict(zip(snapshot.sequences.users, cosines.tolist(), strict=True))
-        for name in self._live.users():
-            try:
-                rows = self._people.rows(snapshot, name)[-snapshot.meta.history_length :]
-            except UnknownError:
-                continue  # of items that are gone
-            found[name] = float(scores.interest(snapshot, rows) @ wanted)
-        ranked = sorted(
-            (name for name in found if name not in without and (only is None or name in only)),
-            key=lambda name: (-found[name], name),
-        )
-        for name in ranked[:size]:
-            yield a.Member(pseudonym=name, score=found[name])
 
 
 def _parts(found: scores.Scored, place: int) -> a.Parts:

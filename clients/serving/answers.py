@@ -201,6 +201,15 @@ class Put:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deleted:
+    """What became of items that are not offered any more; `unknown`: ids that no item has."""
+
+    deleted: int
+    already: int
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Consent:
     """What a user allows."""
 
@@ -227,7 +236,13 @@ class Reloaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What is served."""
+    """What is served.
+
+    Args:
+        no_texts: why Intent and PutItems do not answer; "" where they do.
+        left_out: items that were put, and wait until their texts can be read.
+        pending: opt-outs that training has not taken up yet.
+    """
 
     platform: str
     snapshot: str
@@ -237,3 +252,11 @@ class Status:
     events: int
     exact: bool
     loaded: float
+    no_texts: str = ""
+    left_out: int = 0
+    pending: int = 0
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether Intent and PutItems answer."""
+        return not self.no_texts

@@ -23,17 +23,23 @@ class Shelf:
         catalogue: the items.
         blocked_items: ids.
         blocked_categories: names; an item with one of them in its path is blocked.
+        some_deleted: whether others are not open either.
     """
 
     catalogue: Columns | Shown | Catalogue
     blocked_items: tuple[str, ...] = ()
     blocked_categories: tuple[str, ...] = ()
+    some_deleted: bool = False
 
     def over(self, stock: Stock) -> "Shelf":
         """The shelf of a stock of this snapshot; only what was put is looked at."""
-        found = Shelf(stock.catalogue, *self._blocked)
+        found = Shelf(stock.catalogue, *self._blocked, bool(stock.deleted))
         if stock.more is None:
-            found.__dict__.update(by_category=self.by_category, open=self.open)
+            mask = self.open
+            if len(stock.hidden):
+                mask = mask.copy()
+                mask[stock.hidden] = False
+            found.__dict__.update(by_category=self.by_category, open=mask)
             return found
         first, own = len(self.open), Shelf(stock.more, *self._blocked)
         categories = dict(self.by_category)
@@ -46,7 +52,7 @@ class Shelf:
                 [categories.get(name, rows[:0]), rows + np.int32(first)]
             )
         mask = np.concatenate([self.open, own.open])
-        mask[stock.replaced] = False
+        mask[stock.hidden] = False
         # worked out here from the snapshot's, and not by going through all items again
         found.__dict__.update(by_category=categories, open=mask)
         return found
@@ -68,7 +74,7 @@ class Shelf:
 
     @cached_property
     def open(self) -> NDArray[np.bool_]:
-        """(V,) what is not blocked."""
+        """(V,) what is not blocked, nor deleted."""
         mask = np.ones(len(self.catalogue), bool)
         mask[self._rows(self.blocked_items)] = False
         for name in self.blocked_categories:
@@ -82,8 +88,9 @@ class Shelf:
         caller to leave out.
         """
         asked = replace(filters, include_seen=False)
-        if asked == NO_FILTERS and not (self.blocked_items or self.blocked_categories):
-            return None
+        if asked == NO_FILTERS:
+            some = self.blocked_items or self.blocked_categories or self.some_deleted
+            return self.open if some else None
         mask = self.open.copy()
         if filters.only_items:
             only = np.zeros_like(mask)

@@ -17,7 +17,7 @@ from clients.serving.filters import Shelf
 from clients.serving.people import rows_of
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.stock import Stock
-from shared.errors import UnknownError
+from shared.errors import RunError, UnknownError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,16 @@ class Loaded:
     at: float
 
     @classmethod
-    def of(cls, snapshot: Snapshot, *blocked: tuple[str, ...]) -> "Loaded":
-        """Read now what the first request would otherwise wait for.
-
-        Args:
-            blocked: items, and categories.
-        """
+    def of(
+        cls,
+        snapshot: Snapshot,
+        blocked_items: tuple[str, ...] = (),
+        blocked_categories: tuple[str, ...] = (),
+    ) -> "Loaded":
+        """Read now what the first request would otherwise wait for."""
         catalogue = snapshot.catalogue
-        shelf, words = Shelf(catalogue, *blocked), CatalogueWords(catalogue, catalogue.counted)
+        shelf = Shelf(catalogue, blocked_items, blocked_categories)
+        words = CatalogueWords(catalogue, catalogue.counted)
         _ = (shelf.open, shelf.by_category, snapshot.number_of)
         _ = (snapshot.index, snapshot.frozen, snapshot.together)
         return cls(
@@ -63,10 +65,21 @@ class Loaded:
         return replace(self, snapshot=stock, shelf=self.own_shelf.over(stock), words=words)
 
     @property
+    def stock(self) -> Stock:
+        """The snapshot with what was put.
+
+        Raises:
+            RunError: a snapshot that was not `stocked`.
+        """
+        if isinstance(self.snapshot, Stock):
+            return self.snapshot
+        raise RunError(expected="a stock", got="a snapshot alone", where=self.snapshot.meta.id)
+
+    @property
     def shown(self) -> int:
-        """How many items there are."""
+        """How many items are offered."""
         snapshot = self.snapshot
-        old = len(snapshot.replaced) if isinstance(snapshot, Stock) else 0
+        old = len(snapshot.hidden) if isinstance(snapshot, Stock) else 0
         return len(snapshot.catalogue) - old
 
     def item(self, row: int) -> a.Item:
@@ -79,7 +92,9 @@ class Loaded:
         )
 
     def open_row(self, item_id: str) -> int:
-        """The row of an item that may be shown; one that is blocked is as unknown as any other."""
+        """The row of an item that may be shown; one that is blocked or deleted is as unknown as any
+        other.
+        """
         (row,) = rows_of(self.snapshot, (item_id,)).tolist()
         if not self.shelf.open[row]:
             raise UnknownError(expected="items of the catalogue", got="1 others", where="item_id")

@@ -1,5 +1,6 @@
 """Who a user is to the service: pseudonym, history, and what they allow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,17 +64,25 @@ class People:
         Raises:
             UnknownError: nobody has it.
         """
-        number = snapshot.number_of.get(name)
-        own = snapshot.sequences[number] if number is not None else np.zeros(0, np.int64)
-        known = snapshot.current(own).tolist()
         posted = self.live.history(name, snapshot.meta.history_length)
-        row_of = snapshot.catalogue.row_of
-        known += [row_of[one.item_id] for one in posted if one.item_id in row_of]
-        if not known:
+        known = merged(snapshot, name, [one.item_id for one in posted])
+        if not len(known):
             raise UnknownError(
                 expected="a user with events on this platform", got="none", where="user_id"
             )
-        return np.array(list(dict.fromkeys(known)), np.int64)
+        return known
+
+
+def merged(snapshot: Snapshot, name: str, posted: Sequence[str]) -> NDArray[np.int64]:
+    """(L,) the history of a pseudonym, oldest first, each row once: by the snapshot, and then by
+    the items that were posted, of which those that are gone are left out.
+    """
+    number = snapshot.number_of.get(name)
+    own = snapshot.sequences[number] if number is not None else np.zeros(0, np.int64)
+    known: list[int] = snapshot.current(own).tolist()
+    row_of = snapshot.catalogue.row_of
+    known += [row for item in posted if (row := row_of.get(item)) is not None]
+    return np.array(list(dict.fromkeys(known)), np.int64)
 
 
 def rows_of(snapshot: Snapshot, item_ids: tuple[str, ...]) -> NDArray[np.int64]:

@@ -1,15 +1,19 @@
 """A snapshot, and the items that were put since: they lie behind its own, in a small side array.
+And which of both are not offered any more.
 
 An item that is put with another text than the snapshot has it gets a row there too.  It keeps what
 the platform's data says of it (popularity, co-occurrence); its old row stays where it is, and is
 `replaced`: shown to nobody.
 
-A stock does not change: what is put makes a new one, which shares the snapshot's arrays.
+An item that was deleted keeps its row as well: histories that have it are read as before.  It is
+`hidden`, like what was replaced, and nobody knows it (`known`).
+
+A stock does not change: what is put or deleted makes a new one, which shares the snapshot's arrays.
 
 Shapes: `V` items of the snapshot, `N` of the side array, `D` width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -37,6 +41,7 @@ class Stock(Snapshot):
         put: N items, of different ids.
         put_items, put_vectors: (N, D), adapted and frozen; in half precision as the snapshot's
             own are, so that a text has one vector wherever it lies.
+        deleted: id -> row in the snapshot, -1 where it has none; of all that is not offered.
     """
 
     base: Snapshot = field(kw_only=True)
@@ -44,6 +49,7 @@ class Stock(Snapshot):
     put: tuple[NewItem, ...] = field(kw_only=True, default=())
     put_items: NDArray[np.float16] = field(kw_only=True)
     put_vectors: NDArray[np.float16] = field(kw_only=True)
+    deleted: Mapping[str, int] = field(kw_only=True, default_factory=dict)
 
     @classmethod
     def of(cls, base: Snapshot, head: Head) -> "Stock":
@@ -57,7 +63,8 @@ class Stock(Snapshot):
         items: NDArray[np.float32],
         vectors: NDArray[np.float32],
     ) -> "Stock":
-        """The stock with `changed`, of different ids, in the place of what was put under them.
+        """The stock with `changed`, of different ids, in the place of what was put under them; none
+        of them is deleted then.
 
         What the snapshot has in just this way needs no row of its own.
 
@@ -72,7 +79,14 @@ class Stock(Snapshot):
             put=(*(self.put[row] for row in kept), *(changed[row] for row in own)),
             put_items=np.concatenate([self.put_items[kept], items[own].astype(np.float16)]),
             put_vectors=np.concatenate([self.put_vectors[kept], vectors[own].astype(np.float16)]),
+            deleted={item: row for item, row in self.deleted.items() if item not in anew},
         )
+
+    def without(self, item_ids: Iterable[str]) -> "Stock":
+        """The stock with these deleted too; ids that nobody has do no harm."""
+        row_of = self.base.catalogue.row_of
+        rows = {item: row_of.get(item, -1) for item in item_ids if item not in self.deleted}
+        return replace(self, deleted={**self.deleted, **rows}) if rows else self
 
     def own(self, item_id: str) -> NewItem | None:
         """An item as the snapshot has it."""
@@ -81,8 +95,8 @@ class Stock(Snapshot):
         return None if row is None else _written(catalogue, row)
 
     def known(self, item_id: str) -> NewItem | None:
-        """An item as it is now."""
-        row = self.catalogue.row_of.get(item_id)
+        """An item as it is now; None for one that was deleted."""
+        row = None if item_id in self.deleted else self.catalogue.row_of.get(item_id)
         return None if row is None else _written(self.catalogue, row)
 
     @cached_property
@@ -107,6 +121,14 @@ class Stock(Snapshot):
     def replaced(self) -> NDArray[np.int64]:
         """Rows of the snapshot whose items have a newer one, rising."""
         return np.sort(self._home[self._home >= 0])
+
+    @cached_property
+    def hidden(self) -> NDArray[np.int64]:
+        """Rows that are shown to nobody, rising: replaced, or deleted."""
+        own = [row for row in self.deleted.values() if row >= 0]
+        first = len(self.base.popularity)
+        put = [first + row for row, one in enumerate(self.put) if one.item_id in self.deleted]
+        return np.union1d(self.replaced, np.array([*own, *put], np.int64))
 
     @cached_property
     def _newer(self) -> NDArray[np.int64]:

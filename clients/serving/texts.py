@@ -60,7 +60,7 @@ class Texts:
         """Items that are kept, and cannot be read now."""
 
     def stock(self, snapshot: Snapshot) -> Stock:
-        """The snapshot with all that was put.
+        """The snapshot with all that was put, less what was deleted.
 
         Raises:
             RunError: the snapshot, or the live store, is damaged.
@@ -77,22 +77,23 @@ class Texts:
         if states:
             self._cache.keep_only(stock.head.encoder, texts)
         usable = [one for one in items if one.text in states]
-        self.left_out = len(items) - len(usable)
+        deleted = set(self._live.deleted_items())
+        waiting = [one for one in items if one.text not in states]
+        self.left_out = sum(one.item_id not in deleted for one in waiting)
         if self.left_out:
             reason = f"{self.left_out} new items are left out: their texts cannot be read"
             event(log, "items left out", logging.WARNING, reason=reason)
-        return self._with(stock, usable, states)
+        return self._with(stock, usable, states).without(deleted)
 
     def put(self, stock: Stock, items: Sequence[NewItem]) -> tuple[Put, Stock]:
         """Keep items, and the stock with them; ids are different.
 
         Raises:
-            RunError: texts cannot be read; why is in the message.
+            RunError: there are texts to read, and they cannot be; why is in the message.
             ConfigError: an item without a title and a text.
             DataError, EncoderError: a text that cannot be read; none of the items is kept.
             StorageError: the disk refused.
         """
-        self._able("PutItems")
         whole = [completed(one) for one in items]
         known = [stock.known(one.item_id) for one in whole]
         changed = [one for one, before in zip(whole, known, strict=True) if one != before]
@@ -100,13 +101,19 @@ class Texts:
         counts = Put(added=added, changed=len(changed) - added, unchanged=len(whole) - len(changed))
         if not changed:
             return counts, stock
-        texts = list(dict.fromkeys(one.text for one in changed))
+        # What was deleted and is as the snapshot has it comes back without being read.
+        back = [one for one in changed if one == stock.own(one.item_id)]
+        none = np.zeros((len(back), stock.head.shape[1]), np.float32)
+        fresh = [one for one in changed if one not in back]
+        if fresh:
+            self._able("PutItems")
+        texts = list(dict.fromkeys(one.text for one in fresh))
         states = self._known(stock.head, texts)
         missing = [text for text in texts if text not in states]
         for start in range(0, len(missing), _AT_ONCE):
             states |= self._read(stock.head, missing[start : start + _AT_ONCE])
         self._live.put_items(changed)
-        return counts, self._with(stock, changed, states)
+        return counts, self._with(stock.with_put(back, none, none), fresh, states)
 
     def vectors(self, stock: Stock, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(D,) adapted and (D,) frozen vector that an item of this text would have.

@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from clients.serving.live.database import Database
 from clients.serving.live.rows import LiveEvent, added, total, user_of
@@ -92,6 +94,32 @@ class Events:
             ).fetchall()
         return [user.hex() for (user,) in found], upto
 
+    def histories_since(self, since_seq: int, most: int) -> tuple[dict[str, list[str]], int]:
+        """(pseudonym -> item ids of the newest `most` events, oldest first as in `history`; the
+        newest number), of the `changed_users`.  Of items and users, numbers are read event by
+        event, and names once.
+        """
+        with self.database.reading() as db:
+            (newest,) = db.execute("SELECT max(seq) FROM events").fetchone()
+            upto = max(since_seq, newest or 0)
+            if upto == since_seq:
+                return {}, upto
+            users = dict(db.execute(_USERS, (since_seq, upto)).fetchall())
+            items = dict(db.execute(_NAMES, (since_seq, upto)).fetchall())
+            rows = db.execute(_HISTORIES, (since_seq, upto))
+            found: dict[str, list[str]] = {}
+            for number, mine in groupby(rows, key=itemgetter(0)):
+                # An item that came between the queries is of an event after `upto`.
+                own = [items[item] for _, item in mine if item in items]
+                if number in users:
+                    found[users[number].hex()] = own[-most:]
+        return found, upto
+
+    def dropped_before(self) -> float:
+        """What `prune` was told last; minus infinity at first."""
+        with self.database.reading() as db:
+            return total(db, "pruned")
+
     def counts(self, since: float, until: float) -> dict[str, int]:
         """item id -> events with since <= time < until, but of those who have opted out."""
         with self.database.reading() as db:
@@ -158,6 +186,15 @@ SELECT names.item, events.time FROM events JOIN names ON names.number = events.i
 WHERE events.user = (SELECT number FROM users WHERE name = ?)
 ORDER BY events.time DESC, events.seq DESC LIMIT ?
 """
+_CHANGED = "SELECT user FROM events WHERE seq > ? AND seq <= ?"
+_HISTORIES = f"""
+SELECT user, item FROM events WHERE user IN ({_CHANGED}) ORDER BY user, time, seq
+"""
+_NAMES = f"""
+SELECT number, item FROM names
+WHERE number IN (SELECT item FROM events WHERE user IN ({_CHANGED}))
+"""
+_USERS = f"SELECT number, name FROM users WHERE number IN ({_CHANGED})"
 _COUNTS = """
 SELECT names.item, sum(found.events) FROM (
     SELECT item, count(*) AS events FROM events WHERE time >= ?1 AND time < ?2 GROUP BY item

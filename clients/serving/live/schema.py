@@ -6,18 +6,24 @@ row names a user once the user's own row is gone.  Numbers are never given twice
     users     number <-> pseudonym, of those with events
     names     number <-> item id, of those with events
     events    `seq` is the order of arrival
-    items     put from outside; `seq` says which change of the table was the item's last
+    items     put from outside; `seq` says which change of the two was the item's last
+    deleted   items that are not offered, of the catalogue or put; `seq` likewise
     consent   what a user said; `seq` likewise; `pending`: not taken up by training yet;
               `erased`: all else about the user is gone, and nothing new is taken
     totals    counters
 
 Version 1 had no items and no totals, and users and items were written out in every event.  Who had
 opted out of learning is pending after the change: whether training had taken it up was not kept.
+Version 2 had nothing deleted.
 """
 
-VERSION = 2
+VERSION = 3
 
-SCHEMA = """
+_DELETED = """
+CREATE TABLE deleted (item TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE) WITHOUT ROWID;
+"""
+
+SCHEMA = f"""{_DELETED.rstrip()}
 CREATE TABLE users (number INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE);
 CREATE TABLE names (number INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT NOT NULL UNIQUE);
 CREATE TABLE events (
@@ -59,6 +65,7 @@ UPDATE totals SET value = (SELECT count(*) FROM events) WHERE name = 'events';
 UPDATE totals SET value = (SELECT count(*) FROM consent) WHERE name = 'consents';
 DROP TABLE old_events;
 DROP TABLE old_consent;
-"""
+""",
+    2: _DELETED,
 }
 """SQL that makes an older version's file one of this version."""

@@ -1,8 +1,8 @@
 """What happens between two snapshots, in one SQLite file: events, new items, what users allow.
 
 Guarantees:
-1. What `post`, `put_items`, `set_consent` and `erase` have returned for is on disk, through a kill
-   of the process and a loss of power.
+1. What `post`, `put_items`, `delete_items`, `set_consent` and `erase` have returned for is on disk,
+   through a kill of the process and a loss of power.
 2. Users are pseudonyms here; no raw id is ever stored, and none is in an error.
 3. What `erase` has removed is in no file of the store when it returns.  (Flash and file systems
    may keep a copy: encrypt the disk.)
@@ -12,10 +12,10 @@ Safe to be used from many threads.  One process serves; others may read, take up
 erase, and each sees at once what the others did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
-from clients.serving.answers import Consent, NewItem, Put
+from clients.serving.answers import Consent, Deleted, NewItem, Put
 from clients.serving.live.choices import Choices
 from clients.serving.live.database import Database
 from clients.serving.live.events import Events, Posting
@@ -74,6 +74,16 @@ class Live:
         """
         return self._events.changed_users(since_seq)
 
+    def histories_since(self, since_seq: int, most: int) -> tuple[dict[str, list[str]], int]:
+        """(item ids of the `history` of each of the `changed_users`, the number to ask with next
+        time), in one query.
+        """
+        return self._events.histories_since(since_seq, most)
+
+    def dropped_before(self) -> float:
+        """Events of times before have been dropped (`prune`); minus infinity at first."""
+        return self._events.dropped_before()
+
     def counts(self, since: float, until: float) -> dict[str, int]:
         """item id -> events with since <= time < until, but of those who have opted out."""
         return self._events.counts(since, until)
@@ -93,6 +103,22 @@ class Live:
     def put_items(self, items: Sequence[NewItem]) -> Put:
         """Add items, or change those whose content is another, in one transaction."""
         return self._items.put(items)
+
+    def delete_items(self, item_ids: Sequence[str], known: Container[str]) -> Deleted:
+        """Note that items are not offered until they are put again, in one transaction.
+
+        Args:
+            known: ids of the catalogue; what was put is known too.
+        """
+        return self._items.delete(item_ids, known)
+
+    def deleted_items(self) -> list[str]:
+        """What is not offered, the first deleted first."""
+        return self._items.deleted()
+
+    def item_changes(self) -> int:
+        """A number that rises whenever an item is put or deleted."""
+        return self._items.count()
 
     def items_after(self, seq: int) -> tuple[list[NewItem], int]:
         """(items added or changed since, the number to ask with next time); begin with 0."""

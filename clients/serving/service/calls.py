@@ -98,6 +98,11 @@ def _put_items(answers: Answers, request: pb.PutItemsRequest) -> pb.PutItemsRepl
     return replies.put(answers.put_items(requests.items(request)))
 
 
+def _delete_items(answers: Answers, request: pb.DeleteItemsRequest) -> pb.DeleteItemsReply:
+    ids = limits.texts(request.item_ids, "item_ids", least=1, most=limits.MAX_IDS)
+    return replies.deleted(answers.delete_items(ids))
+
+
 def _get_consent(answers: Answers, request: pb.ConsentRequest) -> pb.Consent:
     return replies.consent(answers.consent(limits.id_of(request.user_id, "user_id")))
 
@@ -137,6 +142,7 @@ CALLS: Mapping[str, Call] = {
         Call(name="Intent", request=pb.IntentRequest, answer=_intent),
         Call(name="PostEvents", request=pb.PostEventsRequest, answer=_post_events),
         Call(name="PutItems", request=pb.PutItemsRequest, answer=_put_items),
+        Call(name="DeleteItems", request=pb.DeleteItemsRequest, answer=_delete_items),
         Call(name="GetConsent", request=pb.ConsentRequest, answer=_get_consent),
         Call(name="SetConsent", request=pb.SetConsentRequest, answer=_set_consent),
         Call(name="Forget", request=pb.ForgetRequest, answer=_forget),

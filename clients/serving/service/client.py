@@ -199,6 +199,11 @@ class ServingClient:
         ]
         return reading.put(self._ask("PutItems", _message(pb.PutItemsRequest, items=rows)))
 
+    def delete_items(self, item_ids: Sequence[str]) -> a.Deleted:
+        """Items that are not offered any more."""
+        request = _message(pb.DeleteItemsRequest, item_ids=item_ids)
+        return reading.deleted(self._ask("DeleteItems", request))
+
     def consent(self, user_id: str) -> Consent:
         """What a user allows."""
         request = _message(pb.ConsentRequest, user_id=user_id)

@@ -115,6 +115,11 @@ def put(one: pb.PutItemsReply) -> a.Put:
     return a.Put(added=one.added, changed=one.changed, unchanged=one.unchanged)
 
 
+def deleted(one: pb.DeleteItemsReply) -> a.Deleted:
+    """DeleteItems."""
+    return a.Deleted(deleted=one.deleted, already=one.already_deleted, unknown=tuple(one.unknown))
+
+
 def consent(one: pb.Consent) -> a.Consent:
     """GetConsent, SetConsent."""
     return a.Consent(learning=one.learning, similar_users=one.similar_users)
@@ -141,4 +146,7 @@ def status(one: pb.StatusReply) -> a.Status:
         events=one.events,
         exact=one.exact,
         loaded=one.loaded,
+        no_texts=one.no_texts,
+        left_out=one.left_out,
+        pending=one.pending,
     )

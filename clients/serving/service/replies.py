@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from clients.serving import answers as a
 from clients.serving.wire import serving_pb2 as pb
+from shared.operations.logs import tidy
 
 
 def item(one: a.Item) -> pb.Item:
@@ -117,6 +118,13 @@ def put(one: a.Put) -> pb.PutItemsReply:
     return pb.PutItemsReply(added=one.added, changed=one.changed, unchanged=one.unchanged)
 
 
+def deleted(one: a.Deleted) -> pb.DeleteItemsReply:
+    """DeleteItems."""
+    return pb.DeleteItemsReply(
+        deleted=one.deleted, already_deleted=one.already, unknown=one.unknown
+    )
+
+
 def consent(one: a.Consent) -> pb.Consent:
     """GetConsent, SetConsent."""
     return pb.Consent(learning=one.learning, similar_users=one.similar_users)
@@ -143,4 +151,8 @@ def status(one: a.Status) -> pb.StatusReply:
         events=one.events,
         exact=one.exact,
         loaded=one.loaded,
+        reads_texts=one.reads_texts,
+        no_texts=tidy(one.no_texts),
+        left_out=one.left_out,
+        pending=one.pending,
     )

@@ -332,6 +332,22 @@ class PutItemsReply(_message.Message):
     unchanged: int
     def __init__(self, added: _Optional[int] = ..., changed: _Optional[int] = ..., unchanged: _Optional[int] = ...) -> None: ...
 
+class DeleteItemsRequest(_message.Message):
+    __slots__ = ("item_ids",)
+    ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    item_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeleteItemsReply(_message.Message):
+    __slots__ = ("deleted", "already_deleted", "unknown")
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_DELETED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    deleted: int
+    already_deleted: int
+    unknown: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, deleted: _Optional[int] = ..., already_deleted: _Optional[int] = ..., unknown: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ConsentRequest(_message.Message):
     __slots__ = ("user_id",)
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -401,7 +417,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("platform", "snapshot", "round", "items", "users", "events", "exact", "loaded")
+    __slots__ = ("platform", "snapshot", "round", "items", "users", "events", "exact", "loaded", "reads_texts", "no_texts", "left_out", "pending")
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -410,6 +426,10 @@ class StatusReply(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
+    READS_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    NO_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     platform: str
     snapshot: str
     round: int
@@ -418,4 +438,8 @@ class StatusReply(_message.Message):
     events: int
     exact: bool
     loaded: float
-    def __init__(self, platform: _Optional[str] = ..., snapshot: _Optional[str] = ..., round: _Optional[int] = ..., items: _Optional[int] = ..., users: _Optional[int] = ..., events: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[float] = ...) -> None: ...
+    reads_texts: bool
+    no_texts: str
+    left_out: int
+    pending: int
+    def __init__(self, platform: _Optional[str] = ..., snapshot: _Optional[str] = ..., round: _Optional[int] = ..., items: _Optional[int] = ..., users: _Optional[int] = ..., events: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[float] = ..., reads_texts: _Optional[bool] = ..., no_texts: _Optional[str] = ..., left_out: _Optional[int] = ..., pending: _Optional[int] = ...) -> None: ...

@@ -85,6 +85,11 @@ class ServingStub:
                 request_serializer=clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsRequest.SerializeToString,
                 response_deserializer=clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsReply.FromString,
                 _registered_method=True)
+        self.DeleteItems = channel.unary_unary(
+                '/fedinterest.serving.v1.Serving/DeleteItems',
+                request_serializer=clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsRequest.SerializeToString,
+                response_deserializer=clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsReply.FromString,
+                _registered_method=True)
         self.GetConsent = channel.unary_unary(
                 '/fedinterest.serving.v1.Serving/GetConsent',
                 request_serializer=clients_dot_serving_dot_wire_dot_serving__pb2.ConsentRequest.SerializeToString,
@@ -172,7 +177,7 @@ class ServingServicer:
 
     def Intent(self, request, context):
         """Which interests and items a sentence is about.  The sentence is kept nowhere.
-        FAILED_PRECONDITION where the text encoder could not be exported; the text says why.
+        FAILED_PRECONDITION where texts cannot be read: `no_texts` of Status says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,8 +193,19 @@ class ServingServicer:
 
     def PutItems(self, request, context):
         """Items that are new, or whose text is new: on disk and usable when the reply comes.  An item
-        stays as it was put until it is put again, also where a newer catalogue has it otherwise.
+        stays as it was put until it is put again or deleted, also where a newer catalogue has it
+        otherwise.
         FAILED_PRECONDITION as for Intent.  Reading a text takes about 10 ms of one core.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteItems(self, request, context):
+        """Items that are not offered any more, of the catalogue or put: on disk, and in no list and no
+        explanation when the reply comes, until they are put again; a newer catalogue brings none back.
+        What users did with them still says what users like, and can still be posted.  The same call
+        again changes nothing.  No text is read for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +303,11 @@ def add_ServingServicer_to_server(servicer, server):
                     servicer.PutItems,
                     request_deserializer=clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsRequest.FromString,
                     response_serializer=clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsReply.SerializeToString,
+            ),
+            'DeleteItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteItems,
+                    request_deserializer=clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsRequest.FromString,
+                    response_serializer=clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsReply.SerializeToString,
             ),
             'GetConsent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConsent,
@@ -590,6 +611,33 @@ class Serving:
             '/fedinterest.serving.v1.Serving/PutItems',
             clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsRequest.SerializeToString,
             clients_dot_serving_dot_wire_dot_serving__pb2.PutItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedinterest.serving.v1.Serving/DeleteItems',
+            clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsRequest.SerializeToString,
+            clients_dot_serving_dot_wire_dot_serving__pb2.DeleteItemsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -258,14 +258,14 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE mine (a)")
     db.close()
-    with pytest.raises(RunError, match="version 2, got 0"):
+    with pytest.raises(RunError, match="version 3, got 0"):
         Live.open(path)
     path.unlink()
     Live.open(path).close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(RunError, match="version 2, got 9"):
+    with pytest.raises(RunError, match="version 3, got 9"):
         Live.open(path)
 
 
@@ -282,7 +282,7 @@ def test_damage_is_named_and_never_taken_for_an_empty_store(tmp_path: Path) -> N
             ask()
     live.close()
     with sqlite3.connect(tmp_path / "other.db") as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     live = Live.open(tmp_path / "other.db")
     with pytest.raises(RunError, match="damaged"):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from clients.joining.rehearsal import request_for
 from clients.lists import Lists
 from clients.opened import OpenPlatforms
 from clients.platform import Platform
-from clients.serving.live.background import Background
+from clients.serving.live.background import Background, pause_s
 from clients.serving.live.consent import opt_in, opt_out
 from clients.serving.live.store import Live
 from clients.serving.live.training import before_training, opened, place, take_up
@@ -155,10 +156,49 @@ def test_a_failure_in_the_background_is_logged_without_names(
     with caplog.at_level("WARNING", logger="fedinterest.serving"):
         background.ask()
         assert background.wait(120)
+        background.stop()
     assert [one.getMessage() for one in caplog.records] == ["opt-out pending"]
     assert "c5" not in str(vars(caplog.records[0]))
     assert "might come back" in str(vars(caplog.records[0]))
     assert live.pending() == [name_of(home, "c5")]
+
+
+def test_what_failed_in_the_background_is_tried_again(home: Home, live: Live) -> None:
+    who = name_of(home, "c5")
+    opt_out(home, live, "c5")
+    lists = Lists.of(home).left_out
+    whole = lists.read_bytes()
+    lists.write_text("damaged\n")
+    background = Background(home.folder.path, first_pause_s=0.1)
+    background.ask()
+    assert background.wait(120)
+    assert live.pending() == [who]
+    lists.write_bytes(whole)
+    end = time.monotonic() + 120
+    while live.pending():  # nobody asks again
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert who not in trained_on(home)
+    background.stop()
+
+
+def test_a_stop_does_not_wait_for_the_next_try(home: Home, live: Live) -> None:
+    opt_out(home, live, "c5")
+    Lists.of(home).left_out.write_text("damaged\n")
+    background = Background(home.folder.path)
+    background.ask()
+    assert background.wait(120)
+    began = time.monotonic()
+    background.stop()
+    assert time.monotonic() - began < 9  # the pause is of 30 s
+    assert not [one for one in threading.enumerate() if one.name == "take-up"]
+
+
+def test_pauses_grow_to_an_hour() -> None:
+    assert [pause_s(n) for n in (1, 2, 3, 7, 8, 9, 10**6)] == [
+        *(30.0, 60.0, 120.0, 1920.0),
+        *(3600.0, 3600.0, 3600.0),
+    ]
 
 
 def test_the_program_says_what_is_wrong(tmp_path: Path) -> None:

@@ -104,8 +104,16 @@ def test_every_call_has_its_path() -> None:
         "/v1/explain",
         "/v1/audience",
     ]
-    assert len(PATHS) == 16
-    assert "/v1/get_consent" in PATHS
+    assert len(PATHS) == 17
+    assert {"/v1/get_consent", "/v1/delete_items"} <= set(PATHS)
+
+
+def test_texts_that_cannot_be_read_and_what_is_deleted_are_said(port: int) -> None:
+    told = json.loads(ask(port, "/v1/status", method="GET", headers={})[2])
+    assert (told["readsTexts"], told["noTexts"], told["leftOut"]) == (False, "no encoder: ü", "3")
+    assert told["pending"] == "0"
+    body = ask(port, "/v1/delete_items", '{"itemIds": ["i3", "nothing"]}')[2]
+    assert json.loads(body) == {"deleted": 1, "alreadyDeleted": 0, "unknown": ["nothing"]}
 
 
 def test_an_audience_is_a_line_a_member(port: int) -> None:

@@ -107,6 +107,9 @@ WRONG: list[tuple[str, Message, str]] = [
         pb.PutItemsRequest(items=[{"item_id": "a", "title": "A", "category": many(21)}]),
         "items[0].category",
     ),
+    ("DeleteItems", pb.DeleteItemsRequest(), "item_ids"),
+    ("DeleteItems", pb.DeleteItemsRequest(item_ids=many(10_001)), "item_ids"),
+    ("DeleteItems", pb.DeleteItemsRequest(item_ids=["i1", LONG]), "item_ids[1]"),
     ("GetConsent", pb.ConsentRequest(), "user_id"),
     ("SetConsent", pb.SetConsentRequest(user_id=SECRET), "learning"),
     ("SetConsent", pb.SetConsentRequest(learning=True), "user_id"),
@@ -143,6 +146,7 @@ def test_every_call_but_two_has_a_field_that_can_be_wrong() -> None:
         ("Intent", pb.IntentRequest(text="t" * 4000)),
         ("PostEvents", pb.PostEventsRequest(events=[{"user_id": "ä" * 512, "item_id": "i1"}])),
         ("PutItems", pb.PutItemsRequest(items=[{"item_id": "a", "text": "t" * 20_000}])),
+        ("DeleteItems", pb.DeleteItemsRequest(item_ids=many(10_000))),
         ("Audience", pb.AudienceRequest(interest="tea", size=1_000_000)),
     ],
 )

@@ -57,6 +57,7 @@ class World:
         }
     )
     allowed: dict[str, Consent] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -182,7 +183,17 @@ class World:
                 changed += before is not None and before != one
                 unchanged += before == one
                 self.items[one.item_id] = one
+                self.deleted.discard(one.item_id)
         return a.Put(added=added, changed=changed, unchanged=unchanged)
+
+    def delete_items(self, item_ids: Sequence[str]) -> a.Deleted:
+        ids = dict.fromkeys(item_ids)
+        with self.lock:
+            gone = [one for one in ids if self.items.pop(one, None) is not None]
+            already = [one for one in ids if one in self.deleted]
+            self.deleted.update(gone)
+        unknown = tuple(one for one in ids if one not in self.deleted)
+        return a.Deleted(deleted=len(gone), already=len(already), unknown=unknown)
 
     def consent(self, user_id: str) -> Consent:
         return self.allowed.get(user_id, Consent())
@@ -221,6 +232,9 @@ class World:
             events=0,
             exact=True,
             loaded=1.7e9,
+            no_texts="no encoder: ü",
+            left_out=3,
+            pending=len([one for one in self.allowed.values() if not one.learning]),
         )
 
     def _name(self) -> str:
@@ -321,6 +335,8 @@ QUESTIONS: dict[str, Any] = {
             a.NewItem(item_id="new", title="", text="something new"),
         ]
     ),
+    "delete items": lambda of: of.delete_items(["i29", "nothing", "i29", "i28"]),
+    "delete items again": lambda of: of.delete_items(["i29", "niente", "i27"]),
     "consent": lambda of: of.consent("ann"),
     "opting out": lambda of: of.set_consent("bob", learning=False),
     "forget": lambda of: of.forget("cy"),
