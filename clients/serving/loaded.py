@@ -76,6 +76,13 @@ class Loaded:
         raise RunError(expected="a stock", got="a snapshot alone", where=self.snapshot.meta.id)
 
     @property
+    def own_open(self) -> NDArray[np.bool_]:
+        """(V,) of the snapshot's own items those that may be shown, in whatever words."""
+        mask = self.own_shelf.open.copy()
+        mask[[row for row in self.stock.deleted.values() if row >= 0]] = False
+        return mask
+
+    @property
     def shown(self) -> int:
         """How many items are offered."""
         snapshot = self.snapshot

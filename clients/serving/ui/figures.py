@@ -1,6 +1,7 @@
 """The numbers of the overview: what was promised and spent, what was left out of the log, quality.
 
-All of it is read from files that are there already; what is slow is worked out once.
+All of it is read from files that are there already.  What is slow is worked out once a snapshot, of
+users drawn at random where there are many; who opts out is in none from the next snapshot on.
 """
 
 import json
@@ -20,6 +21,7 @@ from clients.sources.reasons import reason_words
 from shared.errors import FedInterestError, RunError
 
 T = TypeVar("T")
+_SEED = 0  # the same people are drawn for the same snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +121,11 @@ class Figures:
 
     def moved(self, desk: Desk) -> Moved:
         """What the newest model changed."""
-        loaded, out = desk.engine.loaded, desk.live.opted_out()
-        key = (loaded.snapshot.meta.id, id(desk.before), out)
+        loaded = desk.engine.loaded
         return self._once(
-            "moved", key, lambda: moved(loaded, desk.before, out, np.random.default_rng(0))
+            "moved",
+            (loaded.snapshot.meta.id, desk.before.name),
+            lambda: moved(loaded, desk.before, desk.live.opted_out(), np.random.default_rng(_SEED)),
         )
 
     def fairness(self, desk: Desk) -> Fairness | None:
@@ -134,16 +137,16 @@ class Figures:
         path = desk.served.platform / "heldout.npz"
         if not path.is_file():
             return None
-        loaded, out = desk.engine.loaded, desk.live.opted_out()
+        loaded = desk.engine.loaded
 
         def work() -> Fairness | None:
             held = HeldOut.read(desk.served.platform)
             if held is None:
                 return None
-            rng = np.random.default_rng(0)
-            return fairness(loaded.snapshot, held, loaded.shelf.open, rng, without=out)
+            rng, out = np.random.default_rng(_SEED), desk.live.opted_out()
+            return fairness(loaded.stock.base, held, loaded.own_open, rng, without=out)
 
-        return self._once("fairness", (loaded.snapshot.meta.id, _stamp(path), out), work)
+        return self._once("fairness", (loaded.snapshot.meta.id, _stamp(path)), work)
 
     def _once(self, name: str, key: Hashable, work: Callable[[], T]) -> T:
         with self._lock:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.answers import Item
-from clients.serving.fairness import MOST_USERS, lists
+from clients.serving.everyones import lists, sample
 from clients.serving.loaded import Loaded
 from clients.serving.ui.earlier import Before
 from shared.groups.figures import NOTHING
@@ -52,7 +52,8 @@ class Moved:
 
     Args:
         since: what it is compared with, in words.
-        users: whose lists were looked at.
+        users: whose lists were looked at, drawn at random where not all were.
+        of: how many there are.
         different: mean number of a list's items that were not in it before.
         same: share of the users whose ten items are the same ones.
         up, down: items that gained and lost most, at most 6 each.
@@ -61,6 +62,7 @@ class Moved:
 
     since: str
     users: int
+    of: int
     different: float
     same: float
     up: tuple[ItemMoved, ...]
@@ -71,26 +73,25 @@ class Moved:
 def moved(
     loaded: Loaded, before: Before, without: frozenset[str], rng: np.random.Generator
 ) -> Moved:
-    """Compare the lists of the platform's users under two models.
+    """Compare the lists of the platform's users under two models: what either makes of the
+    catalogue, without what was put since, and of what is still offered.
 
     Args:
         without: pseudonyms of users who opted out.
         rng: draws users, where there are many.
     """
-    snapshot = loaded.snapshot
-    able = [n for n, user in enumerate(snapshot.sequences.users) if user not in without]
-    rows = np.sort(rng.permutation(np.array(able, np.int64))[:MOST_USERS])
+    snapshot, items = loaded.stock.base, len(loaded.stock.base.catalogue)
+    rows, of = sample(snapshot.sequences.users, items, rng, without=without)
     histories = [snapshot.sequences[int(row)] for row in rows if len(snapshot.sequences[int(row)])]
-    allowed = loaded.shelf.open
-    old = lists(snapshot, before.items, histories, allowed).top
-    new = lists(snapshot, snapshot.items, histories, allowed).top
+    allowed = loaded.own_open
+    old = lists(snapshot, before.items, histories, allowed)[True].top
+    new = lists(snapshot, snapshot.items, histories, allowed)[True].top
     fresh = np.array(
         [
             len(set(now.tolist()) - set(then.tolist()) - {NOTHING})
             for then, now in zip(old, new, strict=True)
         ]
     )
-    items = len(snapshot.catalogue)
     counts = [np.bincount(top[top != NOTHING].ravel(), minlength=items) for top in (old, new)]
     change = counts[1] - counts[0]
     order = np.argsort(change, kind="stable")
@@ -104,6 +105,7 @@ def moved(
     return Moved(
         since=before.name,
         users=len(histories),
+        of=of,
         different=float(fresh.mean()) if len(fresh) else 0.0,
         same=float((fresh == 0).mean()) if len(fresh) else 1.0,
         up=shown(order[::-1][: min(_MOST, int((change > 0).sum()))]),
@@ -118,8 +120,9 @@ def _interests(
     """By the innermost category; items without one count in the whole only."""
     old: Counter[str] = Counter()
     new: Counter[str] = Counter()
-    for row, path in enumerate(loaded.snapshot.catalogue.categories):
-        if path:
+    categories = loaded.snapshot.catalogue.categories
+    for row in np.flatnonzero(before + now).tolist():
+        if path := categories[row]:
             old[path[-1]] += int(before[row])
             new[path[-1]] += int(now[row])
     found = [

@@ -1,7 +1,8 @@
 """What a visitor sees: from a path and a form to a page.  No sockets here.
 
 Rules:
-1. A user's id comes in by a form and goes out in the field it was typed into, nowhere else.
+1. A user's id comes in by a form and goes out in the field it was typed into, nowhere else; so does
+   a sentence.
 2. A question that cannot be answered is a page that says why, beside the form as it was filled in.
 3. Whatever keeps everything from being answered is a page too, with status 503.
 """
@@ -27,6 +28,7 @@ VIEWS = {
     "": "Overview",
     "profile": "Profiles",
     "try": "Try it",
+    "sentence": "Sentences",
     "trends": "Trends",
     "audience": "Audience",
     "fairness": "Fairness",
@@ -116,7 +118,7 @@ class Pages:
         asked = {name: texts for name, texts in kept.items() if name not in _ASKING[path]}
         found = QUESTIONS[path][0](desk, Form(asked))
         typed = Form(kept)
-        for name in ("user", "interest"):
+        for name in ("user", "interest", "text"):
             if name in found:
                 found[name] = typed.text(name)
         if "by_user" in found:
@@ -130,6 +132,7 @@ class Pages:
             "prepared": figures.prepared(desk),
             "moved": figures.moved(desk),
             "fairness": figures.fairness(desk),
+            "stock": desk.engine.loaded.stock,
         }
 
     def _fairness(self, desk: Desk) -> dict[str, Any]:
@@ -167,6 +170,7 @@ class Pages:
 _ASKING = {
     "profile": ("user",),
     "try": ("user", "who", "explain"),
+    "sentence": ("text",),
     "trends": ("days",),
     "audience": ("interest", "item", "pick", "about"),
 }

@@ -105,6 +105,23 @@ def said_of_tryout(found: dict[str, Any]) -> str:
     return " ".join(said)
 
 
+def sentence(desk: Desk, form: Form) -> dict[str, Any]:
+    """Which interests and items a sentence is about; why that cannot be said, where it cannot."""
+    text = form.text("text")
+    found: dict[str, Any] = {"text": text, "intent": None}
+    if text and desk.engine.status().reads_texts:
+        found["intent"] = desk.engine.intent(text, k=10)
+    return found
+
+
+def said_of_sentence(found: dict[str, Any]) -> str:
+    """For the live region."""
+    if found["intent"] is None:
+        return ""
+    count = len(found["intent"].interests)
+    return f"{count} interest{'' if count == 1 else 's'} and {len(found['intent'].items)} items."
+
+
 def trends(desk: Desk, form: Form) -> dict[str, Any]:
     """What rises and falls among the events that were posted."""
     days = form.number("days", 7, 1 / 24, 3650)
@@ -191,6 +208,7 @@ QUESTIONS: dict[
 ] = {
     "profile": (profile, said_of_profile),
     "try": (tryout, said_of_tryout),
+    "sentence": (sentence, said_of_sentence),
     "trends": (trends, said_of_trends),
     "audience": (audience, said_of_audience),
 }

@@ -41,7 +41,7 @@ def run(
     if not 0 <= port <= 65535:
         raise ConfigError(expected="a port from 0 to 65535", got=str(port), where="--port")
     with stopping() as told:
-        opened = Opened(folder)
+        opened = Opened(folder, making=_making)
         pages = Pages(opened)
         server = PageServer(pages, port)
         try:
@@ -59,6 +59,10 @@ def run(
             server.stop()
             opened.close()
     return 0
+
+
+def _making() -> None:
+    print("making a snapshot of what the platform has: seconds to minutes", file=sys.stderr)
 
 
 def _state(opened: Opened) -> str:

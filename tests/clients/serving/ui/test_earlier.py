@@ -11,7 +11,7 @@ from tests.clients.serving.conftest import USERS, Shop, deliver
 
 def test_the_frozen_model_first_and_then_the_round_before(shop: Shop, tmp_path: Path) -> None:
     folder = tmp_path / "ui"
-    first = shop.engine.loaded.snapshot
+    first = shop.engine.loaded.stock.base
     items = np.array(first.items)
     before = note(folder, first)
     assert (before.round, before.name) == (0, "the frozen model")
@@ -20,26 +20,26 @@ def test_the_frozen_model_first_and_then_the_round_before(shop: Shop, tmp_path: 
     for round_, seed in ((4, 2), (5, 3)):
         deliver(shop.platform, round_, seed=seed)
         assert shop.engine.reload().changed
-        before = note(folder, shop.engine.loaded.snapshot)
+        before = note(folder, shop.engine.loaded.stock.base)
         assert before.round == round_ - 1
         assert before.name == f"round {round_ - 1}"
         if round_ == 4:
             np.testing.assert_array_equal(before.items, items)
     kept = sorted(path.name for path in folder.rglob("*") if path.is_file())
     assert kept == ["about.json", "about.json", "items.npy", "items.npy"]
-    assert note(folder, shop.engine.loaded.snapshot).round == 4
+    assert note(folder, shop.engine.loaded.stock.base).round == 4
 
 
 def test_what_is_damaged_or_of_another_catalogue_is_not_compared(
     shop: Shop, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ui"
-    note(folder, shop.engine.loaded.snapshot)
+    note(folder, shop.engine.loaded.stock.base)
     for path in folder.glob("*/about.json"):
         path.write_text("{")
     deliver(shop.platform, 4, seed=2)
     shop.engine.reload()
-    assert note(folder, shop.engine.loaded.snapshot).round == 0
+    assert note(folder, shop.engine.loaded.stock.base).round == 0
 
 
 def test_what_moved_is_counted_in_lists(shop: Shop, tmp_path: Path) -> None:

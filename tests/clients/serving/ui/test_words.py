@@ -27,7 +27,7 @@ def group(kind: str, name: str, low: float, high: float) -> Figures:
 
 
 def told(*groups: Figures) -> str:
-    return words.fair(Fairness(groups=groups, model=(), before=FLAT, now=FLAT, users=40))
+    return words.fair(Fairness(groups=groups, model=(), before=FLAT, now=FLAT, users=40, of=40))
 
 
 def test_who_gained_and_who_lost() -> None:
