@@ -35,6 +35,7 @@ VIEWS = {
 }
 _ASSETS = {"style.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 HTML = "text/html; charset=utf-8"
+_LEAST_SCALE = 0.001  # of a figure's change: what is nothing stands in the middle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +142,8 @@ class Pages:
         ends = [end for one in groups for end in (one.change.low, one.change.high)]
         return {
             "fairness": found,
-            "low": min([0.0, *ends]),
-            "high": max([0.0, *ends]),
+            "low": min([-_LEAST_SCALE, *ends]),
+            "high": max([_LEAST_SCALE, *ends]),
             "spread": max((one.ndcg.high for one in groups), default=1.0),
         }
 
@@ -178,13 +179,15 @@ _ASKING = {
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("clients.serving.ui", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["coded"] = words.coded
+    return made
 
 
 @cache

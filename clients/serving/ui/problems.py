@@ -55,7 +55,8 @@ def unprepared(error: FedInterestError) -> Problem:
         return Problem(
             "Nothing is prepared yet",
             "The platform's log has not been read here, so there is nothing to show.",
-            "`fedinterest-client up` prepares it. Then load this page again.",
+            "Whoever joins the federation does so with `fedinterest-client check`; "
+            "`fedinterest-client up` prepares the log. Then load this page again.",
         )
     return Problem(
         "There is nothing to show yet",

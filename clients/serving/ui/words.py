@@ -1,10 +1,15 @@
 """Numbers as people write them, and sentences made of what was measured."""
 
+import re
+
+from markupsafe import Markup, escape
+
 from clients.serving.fairness import Fairness
 from clients.serving.ui.moved import Moved
 from shared.groups.figures import Figures
 
 _THIN = "\u202f"
+_COMMAND = re.compile(r"`([^`]+)`")
 KINDS = {
     "activity": "By how many events a user has",
     "popularity": "By how popular the item is that the user chose next",
@@ -39,6 +44,16 @@ def signed(value: float, digits: int = 0) -> str:
 def epsilon(value: float) -> str:
     """Budget spent, rounded up: never less than it was."""
     return f"{-(-value * 100 // 1) / 100:.2f}".rstrip("0").rstrip(".")
+
+
+def left(value: float) -> str:
+    """Budget that is left, rounded down: with `epsilon` never more than was promised."""
+    return f"{value * 100 // 1 / 100:.2f}"
+
+
+def coded(text: str) -> Markup:
+    """A text with its `commands` set as such."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def quality(value: float) -> str:

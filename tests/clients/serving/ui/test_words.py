@@ -48,10 +48,15 @@ def test_numbers_as_people_write_them() -> None:
     assert words.epsilon(7.991) == "8"  # rounded up: never less than was spent
     assert words.epsilon(1.2301) == "1.24"
     assert words.epsilon(0.0) == "0"
+    assert (words.epsilon(7.9851), words.left(8 - 7.9851)) == ("7.99", "0.01")  # 8 together
     assert words.percent(0.001) == "under 1\u202f%"
     assert words.percent(0.0) == "0\u202f%"
     assert words.signed(-0.104) == "−10\u202f%"
     assert words.lift(None) == "–"
+
+
+def test_commands_are_set_apart_and_nothing_else_is_markup() -> None:
+    assert words.coded("Run `a <b>` & <i>") == "Run <code>a &lt;b&gt;</code> &amp; &lt;i&gt;"
 
 
 @pytest.mark.parametrize(
