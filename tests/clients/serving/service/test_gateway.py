@@ -108,7 +108,8 @@ def test_every_call_has_its_path() -> None:
     assert {"/v1/get_consent", "/v1/delete_items"} <= set(PATHS)
 
 
-def test_texts_that_cannot_be_read_and_what_is_deleted_are_said(port: int) -> None:
+def test_texts_that_cannot_be_read_and_what_is_deleted_are_said(own_port: int) -> None:
+    port = own_port
     told = json.loads(ask(port, "/v1/status", method="GET", headers={})[2])
     assert (told["readsTexts"], told["noTexts"], told["leftOut"]) == (False, "no encoder: ü", "3")
     assert told["pending"] == "0"

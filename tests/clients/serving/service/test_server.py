@@ -94,7 +94,7 @@ def test_reflection_tells_the_protocol(service: Service) -> None:
         assert SERVICE in database.get_services()
         found = database.FindFileContainingSymbol(SERVICE)
         assert [one.name for one in found.service] == ["Serving"]
-        assert len(found.service[0].method) == 16
+        assert len(found.service[0].method) == 17
 
 
 def test_reflection_holds_at_most_two_threads(service: Service) -> None:
