@@ -13,7 +13,7 @@ import pytest
 
 from clients.serving.answers import Filters, NewItem, PostedEvent, Who
 from clients.serving.service.client import ServingClient
-from shared.errors import ConsentError, RunError
+from shared.errors import ConsentError, RunError, UnknownError
 from tests.clients.serving import texts_world
 from tests.clients.serving.conftest import SECRET, deliver, made_platform
 
@@ -129,12 +129,17 @@ def test_an_item_that_was_put_is_recommended_also_after_a_kill(tmp_path: Path) -
         with ServingClient(address, deadline_s=20) as client:
             assert client.recommend(Who(user_id="u0"), filters=only).items == (first,)
             assert client.put_items([item]).unchanged == 1
+            assert client.delete_items(["fresh", "i3", "nothing"]).unknown == ("nothing",)
         ended(process, signal.SIGKILL)
 
         shutil.rmtree(cache / "encoders")  # it is exported again
         process, address = started(folder, cache=cache)
         with ServingClient(address, deadline_s=20) as client:
             assert client.intent(texts_world.text(9)).interests[0][0] == "tea"
+            assert client.recommend(Who(user_id="u0"), filters=only).items == ()
+            with pytest.raises(UnknownError):
+                client.similar_items("i3")
+            assert client.put_items([item]).added == 1
         ended(process, signal.SIGKILL)
 
         shutil.rmtree(cache / "encoders")
@@ -148,6 +153,8 @@ def test_an_item_that_was_put_is_recommended_also_after_a_kill(tmp_path: Path) -
             assert client.recommend(Who(user_id="u0"), filters=only).items == (first,)
             with pytest.raises(RunError, match="texts that can be read"):
                 client.intent("w1")
+            assert not client.status().reads_texts
+            assert client.status().no_texts in line
         ended(process, signal.SIGTERM)
     finally:
         process.kill()
