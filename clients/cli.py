@@ -330,9 +330,10 @@ def serve_command(
     """
 
     def work() -> None:
-        from clients.serving.threads import one_thread
+        from clients.serving.threads import one_heap, one_thread
 
         one_thread()
+        one_heap()
         from clients.serving.start import run
 
         code = run(folder, address=address, json_address=json_address)
