@@ -330,7 +330,8 @@ def serve_command(
     """
 
     def work() -> None:
-        from clients.serving.threads import one_heap, one_thread
+        from clients.serving.heap import one_heap
+        from clients.serving.threads import one_thread
 
         one_thread()
         one_heap()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.serving.engine import Answers
+from clients.serving.heap import Trimmer
 from clients.serving.service.gateway import Gateway
 from clients.serving.service.measures import Measures, Tally
 from clients.serving.service.refresher import Refresher
@@ -117,6 +118,7 @@ class Service:
             )
             undo.pop_all()
         self._refresher.start()
+        self._trimmer = Trimmer()
 
     @property
     def places(self) -> Places:
@@ -137,6 +139,7 @@ class Service:
         if self._gateway is not None:
             clean = self._gateway.stop(max(0.0, until - time.monotonic())) and clean
         self._refresher.stop()
+        self._trimmer.stop()
         self._endpoint.stop()
         return clean
 

@@ -25,7 +25,7 @@ _CHUNK = 50_000
 
 def ours(world: World, places: Path) -> int:
     """Serve until SIGTERM; "host:port" is written to `places`."""
-    from clients.serving.threads import one_heap
+    from clients.serving.heap import one_heap
 
     one_heap()  # as the program does
     from clients.serving.answering import Engine
