@@ -45,7 +45,7 @@ class Loaded:
         catalogue = snapshot.catalogue
         shelf, words = Shelf(catalogue, *blocked), CatalogueWords(catalogue, catalogue.counted)
         _ = (shelf.open, shelf.by_category, snapshot.number_of)
-        _ = (snapshot.index, snapshot.frozen, snapshot.together)
+        _ = (snapshot.index, snapshot.frozen, snapshot.neighbours)
         return cls(
             snapshot=snapshot,
             shelf=shelf,
