@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.serving.engine import Answers
-from clients.serving.heap import Trimmer
+from clients.serving.heap import tidied
 from clients.serving.service.gateway import Gateway
 from clients.serving.service.measures import Measures, Tally
 from clients.serving.service.refresher import Refresher
@@ -73,8 +73,9 @@ def serve(
             event(log, "serving", addr=places.grpc, port=places.operations)
             if started is not None:
                 started(places)
-            while not (told.is_set() or (stopping is not None and stopping())):
-                told.wait(POLL_S)
+            with tidied():
+                while not (told.is_set() or (stopping is not None and stopping())):
+                    told.wait(POLL_S)
         finally:
             event(log, "stopping")
             began = time.monotonic()
@@ -118,7 +119,6 @@ class Service:
             )
             undo.pop_all()
         self._refresher.start()
-        self._trimmer = Trimmer()
 
     @property
     def places(self) -> Places:
@@ -139,7 +139,6 @@ class Service:
         if self._gateway is not None:
             clean = self._gateway.stop(max(0.0, until - time.monotonic())) and clean
         self._refresher.stop()
-        self._trimmer.stop()
         self._endpoint.stop()
         return clean
 

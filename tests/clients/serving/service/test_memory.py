@@ -74,7 +74,7 @@ def test_calls_leave_nothing_behind(served: tuple[Service, ServingClient]) -> No
             asked(client, number)
         counted.append(blocks())
     # One of the ten kinds of questions leaving one block behind would be CALLS / 10 every time.
-    assert min(np.diff(counted)) < CALLS * 0.075
+    assert min(np.diff(counted)) < CALLS * 0.075, counted
 
 
 def test_it_would_be_seen() -> None:
