@@ -330,9 +330,11 @@ def serve_command(
     """
 
     def work() -> None:
+        from clients.serving.heap import one_heap
         from clients.serving.threads import one_thread
 
         one_thread()
+        one_heap()
         from clients.serving.start import run
 
         code = run(folder, address=address, json_address=json_address)

@@ -22,6 +22,7 @@ from shared.errors import StorageError
 States = NDArray[np.float32]
 _MOST_AT_ONCE = 500  # of SQLite's parameters
 _DIGEST = 32
+_CACHE_KIB = 256  # a row is read once
 
 
 class StateCache:
@@ -52,6 +53,7 @@ class StateCache:
         found = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
         found.execute("PRAGMA journal_mode = WAL")
         found.execute("PRAGMA synchronous = NORMAL")
+        found.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         found.execute(
             "CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, content BLOB NOT NULL)"
         )

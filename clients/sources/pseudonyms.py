@@ -5,10 +5,8 @@ two platforms' pseudonyms name the same person (HMAC-SHA256, RFC 2104, all 256 b
 it, anyone can recompute a known id's pseudonym, so the secret is guarded like the ids themselves.
 """
 
+import hmac
 from collections.abc import Iterable
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
 
 from shared.errors import PrivacyError
 
@@ -16,8 +14,13 @@ MIN_SECRET_BYTES = 16
 
 
 def pseudonym(secret: bytes, user_id: str) -> str:
-    """The pseudonym (64 hex digits) of one raw id, written as in the log without outer blanks."""
-    return pseudonyms(secret, [user_id])[0]
+    """The pseudonym (64 hex digits) of one raw id, written as in the log without outer blanks.
+
+    Raises:
+        PrivacyError: see `pseudonyms`.
+    """
+    _check(secret)
+    return hmac.digest(secret, user_id.encode("utf-8"), "sha256").hex()
 
 
 def pseudonyms(secret: bytes, user_ids: Iterable[str]) -> list[str]:
@@ -26,13 +29,12 @@ def pseudonyms(secret: bytes, user_ids: Iterable[str]) -> list[str]:
     Raises:
         PrivacyError: the secret is shorter than 16 bytes.
     """
-    if len(secret) < MIN_SECRET_BYTES:
-        raise PrivacyError(
-            expected=f"a platform secret of at least {MIN_SECRET_BYTES} bytes",
-            got=f"{len(secret)} bytes",
-            where="pseudonyms",
-            remedy="Let the platform draw one: os.urandom(32), kept in its private folder.",
-        )
+    # Three times as quick as the standard library's; but 6 MiB that a service need not have, which
+    # is asked about one at a time.
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.hmac import HMAC
+
+    _check(secret)
     keyed = HMAC(secret, SHA256())
     names = []
     for user_id in user_ids:
@@ -40,3 +42,13 @@ def pseudonyms(secret: bytes, user_ids: Iterable[str]) -> list[str]:
         one.update(user_id.encode("utf-8"))
         names.append(one.finalize().hex())
     return names
+
+
+def _check(secret: bytes) -> None:
+    if len(secret) < MIN_SECRET_BYTES:
+        raise PrivacyError(
+            expected=f"a platform secret of at least {MIN_SECRET_BYTES} bytes",
+            got=f"{len(secret)} bytes",
+            where="pseudonyms",
+            remedy="Let the platform draw one: os.urandom(32), kept in its private folder.",
+        )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.serving.engine import Answers
+from clients.serving.heap import tidied
 from clients.serving.service.gateway import Gateway
 from clients.serving.service.measures import Measures, Tally
 from clients.serving.service.refresher import Refresher
@@ -72,8 +73,9 @@ def serve(
             event(log, "serving", addr=places.grpc, port=places.operations)
             if started is not None:
                 started(places)
-            while not (told.is_set() or (stopping is not None and stopping())):
-                told.wait(POLL_S)
+            with tidied():
+                while not (told.is_set() or (stopping is not None and stopping())):
+                    told.wait(POLL_S)
         finally:
             event(log, "stopping")
             began = time.monotonic()

@@ -18,7 +18,6 @@ from clients.serving.service.calls import SERVICE
 from clients.serving.service.guard import MAX_REFLECTIONS, Guard
 from clients.serving.service.servicer import Servicer, handlers
 from clients.serving.service.settings import ServingSettings, joined, split_address
-from clients.serving.service.tls import server_credentials
 from shared.errors import ConfigError
 
 STREAM_S = 300.0
@@ -93,6 +92,8 @@ class GrpcServer:
             if settings.tls is None:
                 found = self._server.add_insecure_port(wanted)
             else:
+                from clients.serving.service.tls import server_credentials  # only here: 6 MiB
+
                 found = self._server.add_secure_port(wanted, server_credentials(settings.tls))
         except RuntimeError as error:  # all that grpc says
             raise _taken(wanted) from error

@@ -69,6 +69,7 @@ class Lists:
             parts = [_part(folder, name, mapped=name == FILES[0]) for name in FILES]
             codes, self.order, missed, self.starts, self.centres, scale = parts
             self._check(codes, missed, scale, len(bias), width)
+            codes[:, :1].max(initial=0)  # or searches would bring in its pages for minutes to come
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise RunError(
                 expected="the index of a snapshot",

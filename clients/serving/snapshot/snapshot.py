@@ -12,7 +12,8 @@
     ├── catalogue.*  phrases.*    the platform's items, see `columns`
     └── sequences.npz      the platform's users, as they were then
 
-Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed.
+Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed; of
+large ones that requests jump about in, rows are read past the map (`on_disk`, `index_rows`).
 Nothing here imports torch.
 
 Shapes: `V` items, `D` width, `U` users, `L` events of a history.
@@ -33,6 +34,7 @@ from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.index import Index
 from clients.serving.snapshot.index_rows import Rows
+from clients.serving.snapshot.neighbours import Neighbours
 from shared.errors import RunError
 from shared.events import Sequences
 from shared.files import file_sha256
@@ -185,13 +187,16 @@ class Snapshot:
 
     @cached_property
     def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-        """Co-occurrence as CSR: data, indices, indptr."""
+        """Co-occurrence as CSR: data, indices, indptr; all of it, for who needs that."""
         data, indices, indptr = (
-            # not as maps, which are slow to slice
-            np.asarray(self._array(f"together.{part}"))
-            for part in ("data", "indices", "indptr")
+            np.asarray(self._array(f"together.{part}")) for part in ("data", "indices", "indptr")
         )
         return data, indices, indptr
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The same, row by row."""
+        return Neighbours(self.folder)
 
     @cached_property
     def catalogue(self) -> Columns:

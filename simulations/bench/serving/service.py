@@ -25,6 +25,9 @@ _CHUNK = 50_000
 
 def ours(world: World, places: Path) -> int:
     """Serve until SIGTERM; "host:port" is written to `places`."""
+    from clients.serving.heap import one_heap
+
+    one_heap()  # as the program does
     from clients.serving.answering import Engine
     from clients.serving.live.store import Live
     from clients.serving.service.serve import Places, serve

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clients.recommending.catalogue_words import CatalogueWords
-from clients.recommending.interests import top_interests
+from clients.recommending.interests import average_linkage, top_interests
 from shared.catalogue import Catalogue
 from shared.errors import DataError
 
@@ -179,3 +179,42 @@ def test_vectors_of_another_catalogue_are_refused() -> None:
     words, vectors = shop()
     with pytest.raises(DataError, match="116 items"):
         top_interests(HISTORY, np.ones(6), vectors[:50], words)
+
+
+@given(
+    st.integers(1, 30).flatmap(
+        lambda size: st.lists(
+            st.floats(-1, 1, width=32), min_size=size * size, max_size=size * size, unique=True
+        )
+    ),
+    st.floats(-0.5, 0.5),
+)
+@settings(max_examples=60, deadline=None)
+def test_groups_are_those_of_scipys_average_linkage(values: list[float], least: float) -> None:
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    size = int(len(values) ** 0.5)
+    alike = np.array(values, np.float64).reshape(size, size)
+    alike = (alike + alike.T) / 2
+    if size == 1:
+        assert average_linkage(alike, least=least) == [[0]]
+        return
+    distance = 2.0 - alike
+    np.fill_diagonal(distance, 0.0)
+    tree = linkage(squareform(distance, checks=False), method="average")
+    # an exact tie, or a mean that is `least` to the last digit, may go either way
+    assume(np.abs(tree[:, 2] - (2.0 - least)).min() > 1e-9)
+    assume(len(tree) < 2 or np.diff(tree[:, 2]).min() > 1e-9)
+    found = fcluster(tree, t=2.0 - least, criterion="distance")
+    expected = [np.flatnonzero(found == one).tolist() for one in dict.fromkeys(found)]
+    assert average_linkage(alike, least=least) == expected
+
+
+def test_groups_by_hand() -> None:
+    """0 and 1 first (.9); 2 is .5 and .3 like them, .4 on average; 3 is like nobody."""
+    alike = np.array([[0, 0.9, 0.5, 0], [0.9, 0, 0.3, 0], [0.5, 0.3, 0, 0], [0, 0, 0, 0]])
+    assert average_linkage(alike, least=0.41) == [[0, 1], [2], [3]]
+    assert average_linkage(alike, least=0.39) == [[0, 1, 2], [3]]
+    assert average_linkage(alike, least=0.0) == [[0, 1, 2, 3]]
+    assert average_linkage(alike[:0, :0], least=0.0) == []

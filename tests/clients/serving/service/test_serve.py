@@ -105,8 +105,9 @@ def test_nothing_that_answers_needs_torch(tmp_path: Path) -> None:
     """Memory and the time of a start are requirements; the tree below must stay light."""
     code = (
         "import sys, clients.serving.service.serve, clients.serving.service.client; "
-        "print([name for name in ('torch', 'transformers', 'polars', 'flwr', 'scipy') "
-        "if name in sys.modules])"
+        "import clients.serving.answering, clients.serving.texts; "
+        "heavy = ('torch', 'transformers', 'polars', 'flwr', 'scipy', 'cryptography'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", code],
