@@ -1,4 +1,5 @@
-"""A service's heap stays as large as its work: one for all threads, and what calls leave is freed.
+"""A service's memory stays as large as its work: one heap for all threads, and what calls leave is
+freed.
 
 glibc gives threads heaps of their own, and each keeps what its thread's largest call took: 2 MiB
 for each of a dozen threads, within the first minutes.  The interpreter's lock lets one thread
@@ -10,7 +11,8 @@ would leave nothing either; their pages, cleared for every call, took half as lo
 The interpreter keeps small objects to use them again, 2,000 tuples of each length for one, and
 frees them when it looks through all objects for cycles.  That takes 30 ms of a service, in which
 nobody is answered, and comes only when a quarter of them are new.  What is there from the start
-stays for good: it is not looked at any more, and then it takes a millisecond at most.
+stays for good: it is not looked at any more, and then it takes a millisecond at most.  Pages of
+files that requests have touched are given back too (`snapshot/on_disk.py`).
 """
 
 import ctypes
@@ -20,6 +22,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from clients.serving.snapshot.on_disk import let_go
 
 EVERY_S = 5.0
 _M_ARENA_MAX = -8  # malloc.h
@@ -40,6 +44,7 @@ def tidied(every_s: float = EVERY_S) -> Iterator[None]:
         while not ended.wait(every_s):
             gc.collect()
             trim(0)
+            let_go()
 
     gc.collect()
     gc.freeze()

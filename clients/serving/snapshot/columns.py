@@ -9,7 +9,7 @@
     └── phrases.hashes.npy, phrases.counts.npy       title phrases of two titles at least
 
 A million items are some gigabytes of Python objects, and seconds of every start; here an answer
-reads the few items that are in it, past any map (see `on_disk`).
+reads the few items that are in it (see `on_disk`).
 
 Shapes: `V` items.
 """

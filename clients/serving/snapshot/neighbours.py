@@ -1,4 +1,4 @@
-"""What items co-occur with: the head's matrix, read row by row past any map (see `on_disk`)."""
+"""What items co-occur with: the head's matrix, read row by row (see `on_disk`)."""
 
 from pathlib import Path
 from typing import Any

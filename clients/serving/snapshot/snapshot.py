@@ -13,7 +13,8 @@
     └── sequences.npz      the platform's users, as they were then
 
 Arrays are memory-mapped: they are shared by all threads and read from disk when they are needed; of
-large ones that requests jump about in, rows are read past the map (`on_disk`, `index_rows`).
+large ones that requests jump about in, pages are given back (`on_disk`), or rows are read past the
+map (`index_rows`).
 Nothing here imports torch.
 
 Shapes: `V` items, `D` width, `U` users, `L` events of a history.
