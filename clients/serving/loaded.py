@@ -47,7 +47,7 @@ class Loaded:
         shelf = Shelf(catalogue, blocked_items, blocked_categories)
         words = CatalogueWords(catalogue, catalogue.counted)
         _ = (shelf.open, shelf.by_category, snapshot.number_of)
-        _ = (snapshot.index, snapshot.frozen, snapshot.neighbours)
+        _ = (snapshot.index, snapshot.frozen, snapshot.together)
         return cls(
             snapshot=snapshot,
             shelf=shelf,

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from clients.serving.snapshot.snapshot import Snapshot
 
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
-_NOBODY = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -185,17 +184,21 @@ def _met(
     snapshot: Snapshot, history: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(C,) rows that anything of the history co-occurs with, rising, and (L, C) how much."""
-    parts = [
+    data, indices, indptr = snapshot.together
+    spans = [
         # of an item that is new nothing is known: nobody has had it beside another
-        snapshot.neighbours.of(row) if row >= 0 else _NOBODY
+        slice(int(indptr[row]), int(indptr[row + 1])) if row >= 0 else slice(0, 0)
         for row in snapshot.homes(history).tolist()
     ]
-    columns = np.concatenate([near for near, _ in parts or [_NOBODY]])
+    columns = np.concatenate([indices[span] for span in spans] or [_NONE.astype(np.int32)])
     rows, places = np.unique(snapshot.current(columns), return_inverse=True)
-    values = np.zeros((len(parts), len(rows)), np.float32)
-    owners = np.repeat(np.arange(len(parts)), [len(near) for near, _ in parts])
+    values = np.zeros((len(spans), len(rows)), np.float32)
+    sizes = [span.stop - span.start for span in spans]
+    owners = np.repeat(np.arange(len(spans)), sizes)
     # an index is in a row once
-    values[owners, places] = np.concatenate([much for _, much in parts or [_NOBODY]])
+    values[owners, places] = np.concatenate(
+        [data[span] for span in spans] or [np.zeros(0, np.float32)]
+    )
     return rows, values
 
 

@@ -25,7 +25,6 @@ from clients.serving.answers import NewItem
 from clients.serving.joined import Joined, JoinedRows, Shown, Stacked
 from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import Head
-from clients.serving.snapshot.neighbours import Neighbours
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.stocked_index import StockedIndex
 from shared.catalogue import Catalogue
@@ -215,11 +214,6 @@ class Stock(Snapshot):
     def users(self) -> NDArray[np.float16]:
         """See `Snapshot`."""
         return self.base.users
-
-    @cached_property
-    def neighbours(self) -> Neighbours:
-        """See `Snapshot`; of its own items."""
-        return self.base.neighbours
 
     @cached_property
     def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:

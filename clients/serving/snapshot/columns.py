@@ -8,15 +8,14 @@
     ├── catalogue.paths.json                         those
     └── phrases.hashes.npy, phrases.counts.npy       title phrases of two titles at least
 
-A million items are some gigabytes of Python objects, and seconds of every start; here an answer
-reads the few items that are in it (see `on_disk`).
+A million items are some gigabytes of Python objects, and seconds of every start; here a start reads
+nothing, and an answer reads the few items that are in it.
 
 Shapes: `V` items.
 """
 
 import hashlib
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.recommending.catalogue_words import Counted, phrases_of
-from clients.serving.snapshot.on_disk import OnDisk, Rising
+from clients.serving.snapshot.on_disk import on_disk
 from shared.catalogue import Catalogue
 
 _ARRAYS = (
@@ -82,13 +81,9 @@ class Columns:
     """
 
     def __init__(self, folder: Path) -> None:
-        files = [folder / f"{name}.npy" for name in _ARRAYS]
-        ids, id_ends, titles, title_ends, texts, text_ends = (OnDisk(path) for path in files[:6])
-        hashes, rows, phrases, counts = (
-            *(Rising(files[6]), OnDisk(files[7])),
-            *(Rising(files[9]), OnDisk(files[10])),
-        )
-        path_of = np.asarray(np.load(files[8], mmap_mode="r", allow_pickle=False))
+        parts = [on_disk(folder / f"{name}.npy") for name in _ARRAYS]
+        ids, id_ends, titles, title_ends, texts, text_ends, *parts = parts
+        hashes, rows, path_of, phrases, counts = parts
         paths = json.loads((folder / _PATHS).read_text(encoding="utf-8"))
         self.ids, self.titles = Texts(ids, id_ends), Texts(titles, title_ends)
         self.texts = Texts(texts, text_ends)
@@ -119,7 +114,7 @@ class Columns:
 class Texts(Sequence[str]):
     """Texts in one run of bytes."""
 
-    def __init__(self, content: OnDisk, ends: OnDisk) -> None:
+    def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self._content, self._ends = content, ends
 
     def __len__(self) -> int:
@@ -134,10 +129,8 @@ class Texts(Sequence[str]):
             return [self[one] for one in range(*row.indices(len(self)))]
         if not 0 <= row < len(self):
             raise IndexError(row)
-        bounds = self._ends.content(max(0, row - 1), row + 1)
-        # of the first text there is one, and nothing is 0
-        start, end = (int.from_bytes(one, sys.byteorder) for one in (bounds[-16:-8], bounds[-8:]))
-        return self._content.content(start, end).decode("utf-8")
+        start = int(self._ends[row - 1]) if row else 0
+        return self._content[start : int(self._ends[row])].tobytes().decode("utf-8")
 
 
 class Paths(Sequence[tuple[str, ...]]):
@@ -177,7 +170,7 @@ class Paths(Sequence[tuple[str, ...]]):
 class RowOf(Mapping[str, int]):
     """Item id -> row."""
 
-    def __init__(self, ids: Texts, hashes: Rising, rows: OnDisk) -> None:
+    def __init__(self, ids: Texts, hashes: NDArray[np.uint64], rows: NDArray[np.int32]) -> None:
         self._ids, self._hashes, self._rows = ids, hashes, rows
 
     def __len__(self) -> int:
@@ -191,17 +184,19 @@ class RowOf(Mapping[str, int]):
             wanted = _hash(item_id)
         except UnicodeEncodeError:  # half a surrogate pair is in no catalogue
             raise KeyError(item_id) from None
-        for place in self._hashes.places(wanted):
-            row = int(self._rows.read(place, place + 1)[0])
+        place = int(np.searchsorted(self._hashes, wanted))
+        while place < len(self._hashes) and self._hashes[place] == wanted:
+            row = int(self._rows[place])
             if self._ids[row] == item_id:
                 return row
+            place += 1
         raise KeyError(item_id)
 
 
 class Phrases(Mapping[str, int]):
     """Title phrase -> titles that have it; 0 where fewer than two have."""
 
-    def __init__(self, hashes: Rising, counts: OnDisk) -> None:
+    def __init__(self, hashes: NDArray[np.uint64], counts: NDArray[np.int32]) -> None:
         self._hashes, self._counts = hashes, counts
 
     def __len__(self) -> int:
@@ -219,8 +214,10 @@ class Phrases(Mapping[str, int]):
         return found
 
     def _look(self, phrase: str) -> int:
-        for place in self._hashes.places(_hash(phrase)):
-            return int(self._counts.read(place, place + 1)[0])
+        wanted = _hash(phrase)
+        place = int(np.searchsorted(self._hashes, wanted))
+        if place < len(self._hashes) and self._hashes[place] == wanted:
+            return int(self._counts[place])
         return 0
 
 

@@ -35,7 +35,7 @@ from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import NAME as HEAD
 from clients.serving.snapshot.index import Index
 from clients.serving.snapshot.index_rows import Rows
-from clients.serving.snapshot.neighbours import Neighbours
+from clients.serving.snapshot.on_disk import on_disk
 from shared.errors import RunError
 from shared.events import Sequences
 from shared.files import file_sha256
@@ -188,16 +188,11 @@ class Snapshot:
 
     @cached_property
     def together(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-        """Co-occurrence as CSR: data, indices, indptr; all of it, for who needs that."""
+        """Co-occurrence as CSR: data, indices, indptr."""
         data, indices, indptr = (
-            np.asarray(self._array(f"together.{part}")) for part in ("data", "indices", "indptr")
+            on_disk(self.folder / f"together.{part}.npy") for part in ("data", "indices", "indptr")
         )
         return data, indices, indptr
-
-    @cached_property
-    def neighbours(self) -> Neighbours:
-        """The same, row by row."""
-        return Neighbours(self.folder)
 
     @cached_property
     def catalogue(self) -> Columns:
