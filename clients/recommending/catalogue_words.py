@@ -7,7 +7,7 @@ in any language.  Shapes: V items, R items of a group.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,15 +132,21 @@ class CatalogueWords:
         support: Counter[str] = Counter()
         written: dict[str, str] = {}
         for row, part in zip(rows, parts, strict=True):
-            for phrase, text in self._phrases(int(row)).items():
+            for phrase, text in dict(reversed(_spans(self.titles[int(row)]))).items():
                 covered[phrase] += float(part)
                 support[phrase] += 1
                 written.setdefault(phrase, text)
-        wide = {phrase: share for phrase, share in covered.items() if share >= _COVERAGE - 1e-9}
+        wide = {
+            phrase: share
+            for phrase, share in covered.items()
+            if share >= _COVERAGE - 1e-9 and self._could_name(phrase)
+        }
         neighbours = near() if wide else ()
         for row in neighbours:
-            for phrase in wide.keys() & phrases_of(self.titles[int(row)]):
-                around[phrase] += 1 / len(neighbours)
+            title = _words(self.titles[int(row)])
+            for phrase in wide:
+                if f" {phrase} " in title:
+                    around[phrase] += 1 / len(neighbours)
         score = {
             phrase: (share + around[phrase]) * self._phrase_rarity(phrase) * _clarity(phrase)
             for phrase, share in wide.items()
@@ -162,20 +168,13 @@ class CatalogueWords:
     def _phrase_rarity(self, phrase: str) -> float:
         return log(len(self.titles) / self._phrase_count[phrase])
 
-    def _phrases(self, row: int) -> dict[str, str]:
-        """Phrase -> as written, for the phrases of a title that could name a group."""
-        found: dict[str, str] = {}
-        for phrase, text in _spans(self.titles[row]):
-            words = phrase.split(" ")
-            edges = (words[0], words[-1])
-            named = any(character.isalpha() for character in phrase)
-            if (
-                self._phrase_count[phrase] > 1
-                and named
-                and all(self._edge_fits(word) for word in edges)
-            ):
-                found.setdefault(phrase, text)
-        return found
+    def _could_name(self, phrase: str) -> bool:
+        words = phrase.split(" ")
+        return (
+            any(character.isalpha() for character in phrase)
+            and self._phrase_count[phrase] > 1
+            and all(self._edge_fits(word) for word in (words[0], words[-1]))
+        )
 
     def _edge_fits(self, word: str) -> bool:
         count = max(1, self._phrase_count[word])
@@ -191,10 +190,18 @@ def _clarity(phrase: str) -> float:
     return 1.0 + _LONGER_IS_CLEARER * phrase.count(" ")
 
 
-def _spans(title: str) -> Iterator[tuple[str, str]]:
+def _words(title: str) -> str:
+    """The words of a title as phrases have them, each between blanks."""
+    found = " ".join(token.group().lower().replace("’", "'") for token in _TOKEN.finditer(title))
+    return f" {found} "
+
+
+def _spans(title: str) -> list[tuple[str, str]]:
     """Every run of 1 to 4 words: (lower case with plain apostrophes, as written)."""
     places = [token.span() for token in _TOKEN.finditer(title)]
     words = [title[start:end].lower().replace("’", "'") for start, end in places]
-    for first, (start, _) in enumerate(places):
-        for last in range(first, min(first + _LONGEST_PHRASE, len(places))):
-            yield " ".join(words[first : last + 1]), title[start : places[last][1]]
+    return [
+        (" ".join(words[first : last + 1]), title[start : places[last][1]])
+        for first, (start, _) in enumerate(places)
+        for last in range(first, min(first + _LONGEST_PHRASE, len(places)))
+    ]

@@ -152,12 +152,14 @@ def _category_likeness(history: NDArray[np.integer], words: CatalogueWords) -> N
     """(L, L): weighted Jaccard similarity of categories, rare ones counting more; 0 if unknown."""
     names = [words.categories(int(row)) for row in history]
     distinct = list(dict.fromkeys(names))  # a history has few
+    rarity = {name: words.category_rarity(name) for path in distinct for name in path}
+    sizes = [sum(rarity[name] for name in path) for path in distinct]
     likeness = np.zeros((len(distinct), len(distinct)))
     for i, first in enumerate(distinct):
         for j, second in enumerate(distinct[: i + 1]):
-            whole = _rarity(first + second, words)
+            both = sum(rarity[name] for name in first if name in second)
+            whole = sizes[i] + sizes[j] - both
             if first and second and whole > 0:
-                both = _rarity([name for name in first if name in second], words)
                 value = _CATEGORY_WEIGHT * (both / whole - _CATEGORY_NEUTRAL)
                 likeness[i, j] = likeness[j, i] = value
     place = {path: number for number, path in enumerate(distinct)}
@@ -165,10 +167,6 @@ def _category_likeness(history: NDArray[np.integer], words: CatalogueWords) -> N
     found = likeness[np.ix_(which, which)]
     np.fill_diagonal(found, 0.0)
     return found
-
-
-def _rarity(names: Iterable[str], words: CatalogueWords) -> float:
-    return sum(words.category_rarity(name) for name in dict.fromkeys(names))
 
 
 def _label(

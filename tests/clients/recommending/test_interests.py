@@ -1,5 +1,7 @@
 """Interests: the right groups, honest labels, weights that add up, no randomness."""
 
+import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clients.recommending.catalogue_words import CatalogueWords
+from clients.recommending.catalogue_words import CatalogueWords, phrases_of
 from clients.recommending.interests import average_linkage, top_interests
 from shared.catalogue import Catalogue
 from shared.errors import DataError
@@ -218,3 +220,57 @@ def test_groups_by_hand() -> None:
     assert average_linkage(alike, least=0.39) == [[0, 1, 2], [3]]
     assert average_linkage(alike, least=0.0) == [[0, 1, 2, 3]]
     assert average_linkage(alike[:0, :0], least=0.0) == []
+
+
+A_TITLE = st.lists(
+    st.sampled_from(
+        ["red", "Red", "kite", "the", "Lady's", "lady’s", "7", "x-y", "-", "kites", "x"]
+    ),
+    max_size=6,
+).map(" ".join)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    group=st.lists(A_TITLE, min_size=1, max_size=4),
+    near=st.lists(A_TITLE, max_size=4),
+)
+def test_a_phrase_names_a_group_as_one_would_explain_it(group: list[str], near: list[str]) -> None:
+    """Every phrase of every title is looked at, and the best that could name the group is taken."""
+    titles = [*group, *near, *["blue thing"] * 60]
+    count = Counter(phrase for title in titles for phrase in phrases_of(title))
+    many = len(titles)
+
+    def fits(phrase: str) -> bool:
+        edges = phrase.split(" ")[0], phrase.split(" ")[-1]
+        rare = all(
+            word.isdigit() or math.log(many / max(1, count[word])) >= math.log(20) for word in edges
+        )
+        return count[phrase] > 1 and rare and any(one.isalpha() for one in phrase)
+
+    score = {}
+    for phrase in count:
+        having = [title for title in group if phrase in phrases_of(title)]
+        around = sum(phrase in phrases_of(title) for title in near) / max(1, len(near))
+        share = len(having) / len(group)
+        told = len(having) > 1 or around >= 0.2 - 1e-9
+        if having and share >= 0.5 - 1e-9 and told and fits(phrase):
+            rarity = math.log(many / count[phrase])
+            score[phrase] = (share + around) * rarity * (1 + 0.15 * phrase.count(" "))
+    catalogue = Catalogue(
+        ids=tuple(map(str, range(many))),
+        texts=("a text",) * many,
+        titles=tuple(titles),
+        categories=((),) * many,
+    )
+    found = CatalogueWords(catalogue).phrase_label(
+        np.arange(len(group)),
+        np.full(len(group), 1 / len(group)),
+        lambda: np.arange(len(group), len(group) + len(near)),
+    )
+    if found is None:
+        assert not score
+    else:
+        chosen = max(phrases_of(found), key=len)  # as written there may be more between words
+        assert score[chosen] == pytest.approx(max(score.values()))
+        assert any(found in title for title in group)
