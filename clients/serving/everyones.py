@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from clients.serving.scores import recency
+from clients.serving.scores import interests, recency
 from clients.serving.snapshot.snapshot import Snapshot
 from shared.groups.figures import CUT, NOTHING, Lists
 
@@ -148,7 +148,7 @@ def _batch(
     meta, size = snapshot.meta, len(snapshot.popularity)
     read = [history[-meta.history_length :] for history in histories]
     weights = _weights(read, size, meta.decay)
-    interests = _interests(weights, items)
+    own = interests(read, meta.decay, lambda rows: items[rows].astype(np.float32))
     met = (_together(snapshot, weights) * np.float32(meta.knn)).tocsc()
     seen = _cells([np.asarray(one) for one in histories], size)
     bias = np.float32(meta.popularity) * snapshot.popularity
@@ -156,7 +156,7 @@ def _batch(
     for head in heads:
         wanted = np.full(len(read), np.nan, np.float32)
         if targets is not None:
-            wanted = np.einsum("bd,bd->b", interests, items[targets].astype(np.float32))
+            wanted = np.einsum("bd,bd->b", own, items[targets].astype(np.float32))
             if head:
                 wanted += bias[targets] + met[np.arange(len(read)), targets]
             known = [target in one for target, one in zip(targets, histories, strict=True)]
@@ -165,7 +165,7 @@ def _batch(
     itself = None if targets is None else _cells(list(targets[:, None]), size)
     for first in range(0, size, _ITEMS_AT_ONCE):
         some = slice(first, min(first + _ITEMS_AT_ONCE, size))
-        plain = interests @ items[some].astype(np.float32).T
+        plain = own @ items[some].astype(np.float32).T
         plain[:, ~allowed[some]] = -np.inf
         plain[_at(seen, some)] = -np.inf
         for head, best in found.items():
@@ -193,19 +193,6 @@ def _weights(
         ),
         shape=(len(read), size),
     )
-
-
-def _interests(
-    weights: "sparse.csr_array[np.float32]", items: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """(B, D) of unit length; zeros where there is nothing."""
-    met, columns = np.unique(weights.indices, return_inverse=True)
-    narrow = sparse.csr_array(
-        (weights.data, columns, weights.indptr), shape=(weights.shape[0], len(met))
-    )
-    found = narrow @ items[met].astype(np.float32)
-    norms = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, norms, out=np.zeros_like(found), where=norms > 1e-12)
 
 
 def _together(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clients.serving.answers import Member
 from clients.serving.live.store import Live
 from clients.serving.people import merged
-from clients.serving.scores import recency
+from clients.serving.scores import interests
 from clients.serving.stock import Stock
 
 _AT_ONCE = 256  # users whose events lie side by side: up to 20 MiB
@@ -116,16 +116,7 @@ def _extended(known: Known, stock: Stock, posted: dict[str, list[str]], upto: in
 def _interests(stock: Stock, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float16]:
     """(B, D) what `scores.interest` says of each; every history has an event."""
     read = [rows[-stock.meta.history_length :] for rows in histories]
-    sizes = np.array([len(rows) for rows in read])
-    met, columns = np.unique(np.concatenate(read), return_inverse=True)
-    parts = np.concatenate([recency(size, stock.meta.decay) for size in sizes.tolist()])
-    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    found = np.add.reduceat(stock.index.vectors(met)[columns] * parts[:, None], firsts, axis=0)
-    norms = np.linalg.norm(found, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(
-        found, norms, out=np.zeros_like(found), where=norms > 1e-12
-    )
-    return unit.astype(np.float16)
+    return interests(read, stock.meta.decay, stock.index.vectors).astype(np.float16)
 
 
 def closest(

@@ -10,6 +10,7 @@ Shapes: `V` items, `D` width, `L` events of a history, oldest first, `N` rows as
 `C` rows with any co-occurrence, `H` histories.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,29 @@ def interest(snapshot: Snapshot, history: NDArray[np.integer]) -> NDArray[np.flo
     """(D,) of unit length; zeros for an empty history."""
     weights = recency(len(history), snapshot.meta.decay)
     return _unit(weights @ snapshot.index.vectors(history))
+
+
+def interests(
+    histories: Sequence[NDArray[np.integer]],
+    decay: float,
+    vectors_of: Callable[[NDArray[np.integer]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """(H, D) what `interest` says of each; zeros where its items have no vectors.
+
+    Args:
+        histories: of one event at least; (sum of L, D) numbers are held at once.
+        vectors_of: rows to their (N, D) vectors; asked for each row once.
+    """
+    sizes = np.array([len(rows) for rows in histories])
+    met, columns = np.unique(np.concatenate(histories), return_inverse=True)
+    parts = np.concatenate([recency(size, decay) for size in sizes.tolist()])
+    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    found = np.add.reduceat(vectors_of(met)[columns] * parts[:, None], firsts, axis=0)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(
+        found, norms, out=np.zeros_like(found), where=norms > 1e-12
+    )
+    return unit
 
 
 def together(
