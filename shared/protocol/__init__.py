@@ -26,7 +26,7 @@ Rules:
 """
 
 from shared.protocol.delivery import ADAPTER_QUERY, AdapterDelivery, AdapterReceipt
-from shared.protocol.hashes import WIRE, arrays_sha256, update_sha256
+from shared.protocol.hashes import arrays_sha256, travelling, update_sha256
 from shared.protocol.head import OLDEST_VERSION, PROTOCOL_VERSION, answered_in, kind_of
 from shared.protocol.refusal import Refusal
 from shared.protocol.roll_call import CATALOGUE_QUERY, CatalogueReply, catalogue_query
@@ -41,7 +41,6 @@ __all__ = [
     "OLDEST_VERSION",
     "PROTOCOL_VERSION",
     "TRAIN",
-    "WIRE",
     "AdapterDelivery",
     "AdapterReceipt",
     "CatalogueReply",
@@ -52,5 +51,6 @@ __all__ = [
     "arrays_sha256",
     "catalogue_query",
     "kind_of",
+    "travelling",
     "update_sha256",
 ]

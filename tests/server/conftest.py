@@ -122,6 +122,7 @@ class ToyFederation:
             "platform": name,
             "round": request.round,
             "request_digest": request.digest,
+            "version": request.protocol_version,
             "update": {
                 key: (target - old) / 2
                 for key, old in request.adapter.items()
@@ -149,7 +150,7 @@ class ToyFederation:
             "round": reply.round,
             "request": reply.request_digest,
             "adapter_in": adapter_sha256(request.adapter),
-            "update": update_sha256(reply.update),
+            "update": update_sha256(reply.update, reply.version),
             "base": Whitening.from_arrays(request.base).sha256,
             "encoder": "",
             "code": "1" * 64,

@@ -139,8 +139,8 @@ class Bench:
                 "privacy": recipe.privacy.model_dump(mode="json", exclude={"epsilon"}),
                 "platforms": sorted(recipe.platforms),
             }
-        if what.maker not in KINDS:
-            return {"model": self.model.model_dump(mode="json")}
+        if what.maker not in KINDS:  # they read vectors and texts: how we train is not theirs
+            return {"model": self.model.model_dump(mode="json", exclude={"rank"})}
         training = self._training(what).settings(self.workshop.recipe.settings)
         return {
             part: getattr(training, part).model_dump(mode="json")
