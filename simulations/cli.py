@@ -333,9 +333,10 @@ def quality(
 
     Light systems: popularity, frozen, knn, ease, sasrec, lstm, federated, local, pooled. The
     field's federated adapter methods: fedavg-ab, ffa, fedsvd, alternating, mr-mtl, fedprox,
-    fedadam. Text models that take hours on a CPU: bert-pair, bert-class. frozen and what is
-    federated, local or pooled is also measured with the local head: as NAME+knn with fixed
-    weights, as NAME+tuned with weights that each platform chose on its own training events.
+    fedadam. Text models that take hours on a CPU: bert-pair, bert-class; they use a GPU where
+    there is one. frozen and what is federated, local or pooled is also measured with the local
+    head: as NAME+knn with fixed weights, as NAME+tuned with weights that each platform chose on
+    its own training events.
     """
     from simulations.commands import quality as run
 

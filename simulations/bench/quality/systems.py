@@ -27,7 +27,8 @@ weights, and as NAME+tuned with weights that the platform chose on its own train
 
 LIGHT = ("popularity", "frozen", "knn", "ease", "sasrec", "lstm", *KINDS)
 HEAVY = ("bert-pair", "bert-class")
-"""Fine-tuned text models: hours on a CPU, so only when they are asked for."""
+"""Fine-tuned text models: hours on a CPU (a GPU is used where there is one), so only when they are
+asked for."""
 
 NAMES = (*LIGHT, *METHODS, *HEAVY)
 """All systems; those of the field's federated methods train as long as ours does, each."""
