@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.platform import Platform
 from clients.serving import answers as a
 from clients.serving.live.store import Live
-from clients.serving.snapshot.build import newest
 from clients.serving.start import Served
 from clients.serving.state_cache import StateCache
 from clients.serving.texts import Texts
@@ -17,7 +15,7 @@ from shared.config.training import ModelSettings
 from shared.files import write_bytes, write_json
 from tests.clients.serving import texts_world
 from tests.clients.serving.conftest import SECRET
-from tests.clients.serving.ui.conftest import FEDERATION, Site, serving
+from tests.clients.serving.ui.conftest import FEDERATION, Site, made_snapshot, serving
 from tests.clients.serving.ui.test_http import main_of
 
 
@@ -32,9 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, encoders
         patch.setenv("XDG_CACHE_HOME", str(path / "cache"))
         served = Served.at(folder)
     shutil.copytree(encoders, served.encoders)
-    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
-    kept = {"stamp": served._stamp(), "id": made.meta.id, "no_texts": ""}
-    write_json(served.serving / "newest.json", kept)
+    made_snapshot(folder, no_texts="")
     return path
 
 
