@@ -22,6 +22,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +54,21 @@ from shared.protocol import (
     travelling,
     update_sha256,
 )
-from shared.training import LocalPlan, local_round
 from shared.transparency.code import PLATFORM_CODE, code_sha256
 from shared.transparency.keys import SigningKey
 from shared.transparency.statement import Charge, PlatformRound
 from shared.whitening import CatalogueMoments, Whitening, moments
+
+if TYPE_CHECKING:
+    from shared.training import LocalPlan
+
+
+def local_round(*arguments: Any) -> Adapter:
+    """`shared.training.local_round`, imported when a round is trained: Opacus takes seconds."""
+    from shared import training
+
+    return training.local_round(*arguments)
+
 
 _TRAINING = ("learning_rate", "targets_per_user", "negatives", "temperature")
 
@@ -350,8 +361,10 @@ class Platform:
             version=delivery.version,
         )
 
-    def _plan(self, request: TrainRequest) -> LocalPlan:
+    def _plan(self, request: TrainRequest) -> "LocalPlan":
         """The request's settings, held against what this platform calibrated its noise for."""
+        from shared.training import LocalPlan
+
         asked, record = request.settings, self.record
         for name, own in (
             ("sample_rate", record.sample_rate),

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,17 @@ def test_one_version_step_in_either_direction(previous: Path, tmp_path: Path) ->
     """An updated coordinator with a partner that is not, and the other way round; the adapter is
     the one that everybody would have made on one version.
     """
-    hashes = {
-        name: federation(make_run(tmp_path / name), coordinator, other)
-        for name, coordinator, other in (
-            ("partner behind", PROJECT, previous),
-            ("coordinator behind", previous, PROJECT),
-            ("new", PROJECT, PROJECT),
-        )
+    pairs = {
+        "partner behind": (PROJECT, previous),
+        "coordinator behind": (previous, PROJECT),
+        "new": (PROJECT, PROJECT),
     }
+    with ThreadPoolExecutor(len(pairs)) as pool:  # most of it is programs that start
+        done = {
+            name: pool.submit(federation, make_run(tmp_path / name), *pair)
+            for name, pair in pairs.items()
+        }
+    hashes = {name: one.result() for name, one in done.items()}
     assert len(set(hashes.values())) == 1, hashes
     for name, has in (("partner behind", {"shop"}), ("new", {"shop", "films"})):
         run = tmp_path / name
