@@ -129,7 +129,7 @@ def _over_base(
         "base": base,
         "systems": list(reversed(systems)),
         "svg": charts.curve_chart(
-            [_one(base), *lines],
+            [_one(base), *_drawn(lines)],
             f"Mean NDCG@10 over that of {base} {by}: {_said(lines)}.",
             axis,
         ),
@@ -149,7 +149,7 @@ def _by_platform(
         "ours": ours,
         "base": base,
         "svg": charts.curve_chart(
-            [_one("the same"), *lines, mean],
+            [_one("the same"), *_drawn([*lines, mean])],
             f"NDCG@10 of {ours} over that of {base} by share of the users: "
             f"{_said([*lines, mean])}.",
             axis,
@@ -190,6 +190,11 @@ _FIGURE = ("value", "low", "high")
 
 def _one(label: str) -> charts.Curve:
     return charts.Curve(label, "frozen", (), (charts.Point(1.0, 1.0, 1.0),))
+
+
+def _drawn(lines: Sequence[charts.Curve]) -> list[charts.Curve]:
+    """Those that have points: a line without would be a level."""
+    return [line for line in lines if line.points]
 
 
 def _said(lines: Sequence[charts.Curve]) -> str:

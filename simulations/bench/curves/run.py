@@ -63,7 +63,7 @@ class CurvesPlan:
         Raises:
             ConfigError: a run does not keep the models after so many rounds.
         """
-        step = max(1, planned // KEPT)  # what `checkpoint.thin` leaves
+        step = _step(planned)
         every = max(step, EVERY // step * step) if self.every is None else self.every
         if every % step:
             raise ConfigError(
@@ -102,7 +102,6 @@ def run_curves(plan: CurvesPlan, recipe: Recipe, progress: Progress) -> dict[str
     """
     plan.checked()
     rounds = plan.rounds(recipe.settings.training.rounds)
-    every = rounds[0] if len(rounds) > 1 else 0
     settings = prepare(
         recipe.settings, plan.out / "base", cache=plan.cache, unsafe_seed=0, progress=progress
     )
@@ -114,7 +113,7 @@ def run_curves(plan: CurvesPlan, recipe: Recipe, progress: Progress) -> dict[str
         Recipe(recipe.name, settings),
         cache=plan.cache,
         progress=progress,
-        every=every,
+        every=_step(recipe.settings.training.rounds),  # all, so that another --every trains nothing
     )
     subject = Subject(
         recipe=recipe.name,
@@ -124,19 +123,25 @@ def run_curves(plan: CurvesPlan, recipe: Recipe, progress: Progress) -> dict[str
         data={bench.name: bench.data for bench in benches},
     )
     result = _known(plan.out / "curves.json", subject, progress)
-    base = _base(benches, store, progress)
+    frozen = Wanted(maker="frozen", heads=(KNN,))
+    base = _measured([frozen], benches, store, progress)
     for along in ALONG:  # rounds first: what it trains, users needs too
         if along not in plan.along:
             continue
         wanted = _rounds(plan, rounds) if along == "rounds" else _users(plan)
         points = [
-            _point(at, systems, plan, benches, store, progress) for at, systems in wanted.items()
+            Point(at=at, systems=_measured(systems, benches, store, progress))
+            for at, systems in wanted.items()
         ]
-        result[along] = summarise(subject, along, base, points)
-        result = sealed(result)
+        result = sealed(result | {along: summarise(subject, along, base, points)})
         write_json(plan.out / "curves.json", result)
         write_page(result, plan.out / "curves.html")
     return result
+
+
+def _step(planned: int) -> int:
+    """Rounds between the models that a run of `planned` rounds keeps."""
+    return max(1, planned // KEPT)
 
 
 def _rounds(plan: CurvesPlan, rounds: Sequence[int]) -> dict[float, list[Wanted]]:
@@ -164,22 +169,6 @@ def _wanted(
         share=share,
         after=after,
     )
-
-
-def _base(benches: Sequence[Bench], store: Store, progress: Progress) -> Measured:
-    frozen = Wanted(maker="frozen", heads=(KNN,))
-    return _measured([frozen], benches, store, progress)
-
-
-def _point(
-    at: float,
-    systems: Sequence[Wanted],
-    plan: CurvesPlan,
-    benches: Sequence[Bench],
-    store: Store,
-    progress: Progress,
-) -> Point:
-    return Point(at=at, systems=_measured(systems, benches, store, progress))
 
 
 def _measured(
