@@ -11,7 +11,6 @@ from shared.files import write_text
 from simulations.bench.pages import rendered
 from simulations.bench.quality import charts, table
 from simulations.report import words
-from simulations.report.scale import round_ticks
 
 _CSS = {
     "federated": "federated",
@@ -90,13 +89,10 @@ def _users(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _rounds(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    points, planned = result["rounds"], result["planned"]
-    places = charts.linear([0, *(point["at"] for point in points)])
-    ticks = set(round_ticks(planned))
-    shown = [place for place in places if place in ticks] or list(places)
+    points = result["rounds"]
     axis = charts.Axis(
-        places,
-        lambda at: f"{at:g}" if at in shown or at in (0, planned) or len(places) < 9 else "",
+        charts.linear([0, *(point["at"] for point in points)]),
+        _plain,
         lambda at: f"round {at:g}",
     )
     systems = ("federated+knn", "federated")
@@ -182,10 +178,12 @@ def _line(
         tuple(at for at, _ in found),
         tuple(point for _, point in found),
         whiskers=part == "systems" or platform is None,
+        nudge=_NUDGE.get(label, 0),
     )
 
 
 _FIGURE = ("value", "low", "high")
+_NUDGE = {"local": -2, "federated": 2, "federated+knn": -2, "local+knn": 2}
 
 
 def _one(label: str) -> charts.Curve:

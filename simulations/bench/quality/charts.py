@@ -33,7 +33,8 @@ class Point:
 class Curve:
     """A family of systems by epsilon or another number, or a level (`at` is empty).
 
-    `whiskers` are its intervals; without them they are in the titles only.
+    `whiskers` are its intervals; without them they are in the titles only.  `nudge` moves them
+    aside, in pixels, where two curves have points at the same numbers.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Curve:
     at: tuple[float, ...]
     points: tuple[Point, ...]
     whiskers: bool = True
+    nudge: int = 0
 
     @property
     def ends(self) -> list[float]:
@@ -181,7 +183,9 @@ def _field(curves: Sequence[Curve], axis: Axis, down: Scale) -> Markup:
         for at, point in zip(curve.at, curve.points, strict=False):
             whisker = Markup('<line class="whisker {0}" x1="{1:.2f}%" x2="{1:.2f}%" ').format(
                 curve.css, across[at]
-            ) + Markup('y1="{:.1f}" y2="{:.1f}"/>').format(down(point.low), down(point.high))
+            ) + Markup('y1="{:.1f}" y2="{:.1f}" transform="translate({} 0)"/>').format(
+                down(point.low), down(point.high), curve.nudge
+            )
             parts.append(
                 Markup(
                     "<g><title>{1}, {2}: {3:.3f} ({4:.3f} to {5:.3f})</title>{6}"
