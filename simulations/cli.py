@@ -452,7 +452,7 @@ def curves(
 
     Along rounds, one training is measured on its way. Along users, the federation, and each
     platform alone, are trained with a share of every platform's users and measured on all of
-    them: the fewer there are, the more a federation may give.
+    them: what more users would give, and how much the platforms give each other.
     """
     from simulations.commands import curves as run
 
