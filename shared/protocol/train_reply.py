@@ -97,10 +97,12 @@ class TrainReply:
 
 
 def _written(update: Update, version: int) -> tuple[ArrayRecord, ConfigRecord | None]:
-    """The update as arrays, and what its codes mean: `[D, R]` and the inner level of each tensor."""
+    """The update as arrays, and what its codes mean: shape and inner level of each tensor."""
     if version < GRID_SINCE:
         with np.errstate(over="ignore"):
-            return to_array_record({name: one.astype(_BEFORE) for name, one in update.items()}), None
+            return to_array_record(
+                {name: one.astype(_BEFORE) for name, one in update.items()}
+            ), None
     arrays, levels = {}, {}
     for name, value in update.items():
         data, level = to_codes(value)

@@ -82,7 +82,7 @@ def batch_plan(plan: LocalPlan, users: int) -> LocalPlan:
 def observe(
     victim: Victim, users: NDArray[np.int64], plan: LocalPlan, *, seed: int, label: str
 ) -> Seen:
-    """One step of the first round by the real code, and what was in it: as it was noised, which
+    """One step of the first round by the real code, and what was in it: in half precision, which
     says more than the two bits a number that travel.
 
     Args:
@@ -95,7 +95,7 @@ def observe(
     secret = UnsafeSeed(seed).open(platform=label, round=_ROUND, request="", data="")
     model = InterestModel(victim.model, victim.width).load(adapter)
     plan = dataclasses.replace(plan, trained=name, steps=1)
-    sent = local_round(model, victim.ground, own, plan, secret)[name]
+    sent = local_round(model, victim.ground, own, plan, secret)[name].astype(np.float16)
     factor = plan.sample_rate * plan.population / plan.learning_rate
     gradient = -sent.astype(np.float64) * factor
     if plan.private:

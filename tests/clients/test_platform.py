@@ -699,7 +699,10 @@ def test_a_release_is_stated_and_signed_before_it_leaves(tmp_path: Path) -> None
     )
     assert second.index == 1
     assert (platform.folder / "signing.key").stat().st_mode & 0o077 == 0
-    assert update_sha256(TrainReply.from_records(reply.to_records()).update, PROTOCOL_VERSION) == said.update
+    assert (
+        update_sha256(TrainReply.from_records(reply.to_records()).update, PROTOCOL_VERSION)
+        == said.update
+    )
 
 
 def test_the_same_release_asked_for_again_has_the_same_statement(tmp_path: Path) -> None:

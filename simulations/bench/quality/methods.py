@@ -61,8 +61,10 @@ class Method:
     server_rate: float = 1.0
     learning_rate: float = 70.0
 
-    def rate(self, population: int) -> float:
-        """The learning rate for so many declared users, as `TrainingSettings.rate` has it."""
+    def rate(self, chosen: float | None, population: int) -> float:
+        """The learning rate: `chosen`, or by declared users as `TrainingSettings.rate` has it."""
+        if chosen is not None:
+            return chosen
         return self.learning_rate * min(1.0, math.sqrt(population / 100_000))
 
     def rank(self, rank: int, width: int, features: int) -> int:

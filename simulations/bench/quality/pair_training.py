@@ -174,8 +174,9 @@ class _Client:
             part: nn.Parameter(torch.from_numpy(getattr(pair, part).copy())) for part in parts
         }
         everybody = sum(own.population or 1 for own in self.settings.platforms.values())
+        rate = self.method.rate(training.learning_rate, everybody)
         optimiser = PrivateOptimizer(
-            torch.optim.SGD(list(moving.values()), lr=self.method.rate(everybody)),
+            torch.optim.SGD(list(moving.values()), lr=rate),
             noise=CryptographicNoise() if privacy.private else None,
             noise_multiplier=noise,
             clip_norm=privacy.clip_norm if privacy.private else float("inf"),

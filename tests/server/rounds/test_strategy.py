@@ -373,7 +373,9 @@ def test_weights_are_the_public_ones(federation: Any) -> None:
     federation.write()
     federation.run()
     now = 0.0
-    for _ in range(3):  # all numbers of an update are alike: it lies on a grid, and arrives as it is
+    for _ in range(
+        3
+    ):  # all numbers of an update are alike: it lies on a grid, and arrives as it is
         short, films = ((target - now) / 2 for target in (4, 5))
         now += (10 * short + 30 * films + 10 * short) / 50
     assert now == pytest.approx(23 / 5 * (1 - 0.5**3), rel=1e-3)  # (4 + 3 * 5 + 4) / 5

@@ -394,7 +394,9 @@ def test_what_an_update_may_not_be() -> None:
 
     # version 6: two bits a number
     def codes(data: bytes, **changes: Any) -> Array:
-        return array(**{"dtype": "uint8", "shape": (len(data),), "stype": "two-bits"} | changes, data=data)
+        return array(
+            **{"dtype": "uint8", "shape": (len(data),), "stype": "two-bits"} | changes, data=data
+        )
 
     for match, value in (
         ("2 bytes", codes(b"\0")),

@@ -49,7 +49,7 @@ def test_a_share_is_declared_and_the_rest_follows() -> None:
     populations = {name: own.population for name, own in found.platforms.items()}
     assert populations == {"shop": 120, "films": 2500}
     assert found.platforms["films"].public_weight == pytest.approx(2500 / 6500**0.5)
-    assert found.training.rate(2620) == pytest.approx(70 * 0.0262**0.5)
+    assert found.training.rate(2620) == pytest.approx(30 * 0.0262**0.5)
     alone = Training(kind="local", epsilon=8.0, seed=0, share=0.125, platform="shop")
     assert alone.settings(RECIPE).platforms == {"shop": found.platforms["shop"]}
     assert alone.name == "local-epsilon-8-seed-0-shop-share-0.125"
