@@ -2,24 +2,7 @@
 
 import hashlib
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shared.protocol.grid import on_grid
 from shared.records import Arrays, Scalar, c_order
-
-GRID_SINCE = 6
-_BEFORE = np.float16  # how updates travelled until then
-
-Update = dict[str, NDArray[np.float32]]
-
-
-def travelling(update: Update, version: int) -> Update:
-    """An update with the values that arrive where it is sent in a message of `version`."""
-    if version >= GRID_SINCE:
-        return {name: on_grid(value) for name, value in update.items()}
-    with np.errstate(over="ignore"):  # becomes infinite, which the coordinator leaves out
-        return {name: value.astype(_BEFORE).astype(np.float32) for name, value in update.items()}
 
 
 def arrays_sha256(arrays: Arrays) -> str:
@@ -31,14 +14,6 @@ def arrays_sha256(arrays: Arrays) -> str:
             digest.update(len(field).to_bytes(8, "little") + field)
         digest.update(little.tobytes())
     return digest.hexdigest()
-
-
-def update_sha256(update: Update, version: int) -> str:
-    """`arrays_sha256` of an update as it travels: both ends compute the same."""
-    if version >= GRID_SINCE:
-        return arrays_sha256(travelling(update, version))
-    with np.errstate(over="ignore"):
-        return arrays_sha256({name: value.astype(_BEFORE) for name, value in update.items()})
 
 
 def settings_sha256(settings: dict[str, Scalar]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from clients import platform
 from shared.errors import RunError
 from shared.protocol import TrainReply, travelling
-from shared.protocol.hashes import Update
+from shared.protocol.updates import Update
 
 
 class Overheard:

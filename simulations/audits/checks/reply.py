@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from shared.protocol import TrainRequest
 from shared.protocol.grid import ACROSS
+from shared.protocol.updates import LEVELS
 from simulations.audits.checks.check import Cause, Check, Outcome
 from simulations.audits.checks.site import (
     CLIP_NORM,
@@ -26,7 +27,6 @@ from simulations.audits.checks.site import (
     site,
 )
 
-LEVELS = "levels"
 FREE = ("signature", "key_id", "head")
 """May differ: they follow from secrets of the platform (the ledger's head from the round's)."""
 CONSTANTS = {

@@ -409,7 +409,8 @@ def test_what_an_update_may_not_be() -> None:
         refused(match, put("update", "b", value), PROTOCOL_VERSION)
     refused("keys", put("update", "c", codes(b"\0\0")), PROTOCOL_VERSION)
     refused("keys", put("levels", "c.level", 1.0), PROTOCOL_VERSION)
-    refused("ConfigRecord", lambda records: records.__delitem__("levels"), PROTOCOL_VERSION)
+    refused("keys", lambda records: records.__delitem__("levels"), PROTOCOL_VERSION)
+    refused("keys", lambda records: records.__setitem__("levels", ConfigRecord()), OLDEST_VERSION)
     for what in ([2, -3], [2.0, 3.0], [1] * 9, "2", [10**9, 10**9]):
         refused("shape", put("levels", "b.shape", what), PROTOCOL_VERSION)
     for what in (-1.0, 1, "1"):
