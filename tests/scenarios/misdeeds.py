@@ -13,6 +13,7 @@ from flwr.app import ConfigRecord as _ConfigRecord
 from flwr.app import RecordDict as _RecordDict
 
 from clients.node.gate import Gate as _Gate
+from shared.protocol import OLDEST_VERSION as _OLDEST
 from shared.transparency.keys import SigningKey as _SigningKey
 
 
@@ -44,7 +45,8 @@ def _another_key(reply):
 
 
 def _huge(reply):
-    return _each(reply, lambda value: np.zeros((4000, 4000), np.float32))
+    update = {name: np.zeros((4000, 4000), np.float32) for name in reply.update}
+    return _replace(reply, update=update, version=_OLDEST)  # 32 MB in half precision
 
 
 def _late(reply):
