@@ -63,22 +63,30 @@ class Released:
         """
         found: Adapter = {}
         for path in sorted(self.folder.glob("*.safetensors")):
-            if not path.stem.isdecimal() or int(path.stem) > through:
-                continue
-            try:
-                update = _unpacked(load(path.read_bytes()))
-                if not all(np.isfinite(value).all() for value in update.values()):
-                    raise ValueError("not finite")
-                for name, value in update.items():
+            if path.stem.isdecimal() and int(path.stem) <= through:
+                for name, value in self.update(int(path.stem)).items():
                     found[name] = found.get(name, np.float32(0)) + value
-            except (OSError, SafetensorError, KeyError, ValueError) as error:
-                raise RunError(
-                    expected="an update as it was released",
-                    got=type(error).__name__,
-                    where=str(path),
-                    remedy="Remove the file: the platform's model then goes on without that round.",
-                ) from error
         return found
+
+    def update(self, round_: int) -> Adapter:
+        """Name -> float32 update of a round that was kept, with the numbers that travelled.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        path = self._path(round_)
+        try:
+            update = _unpacked(load(path.read_bytes()))
+            if not all(np.isfinite(value).all() for value in update.values()):
+                raise ValueError("not finite")
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise RunError(
+                expected="an update as it was released",
+                got=type(error).__name__,
+                where=str(path),
+                remedy="Remove the file: the platform's model then goes on without that round.",
+            ) from error
+        return update
 
     def own(self, adapter: Adapter, *, weight: float, through: int) -> Adapter:
         """The platform's own model: `adapter` plus `weight` times `total(through)`.

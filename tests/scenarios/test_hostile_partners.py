@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load
 
+from clients.released import Released
 from server.rounds import checkpoint as checkpoints
 from server.rounds.aggregation import mean_update
 from shared.adapters import adapter_sha256
@@ -100,18 +100,7 @@ def test_one_of_three_misbehaves_in_every_round(place: Place) -> None:
     adapter = {name: np.zeros_like(value) for name, value in last.adapter.items()}
     for line in lines:
         sent = {
-            name: {
-                key: value.astype(np.float32)
-                for key, value in load(
-                    (
-                        place.folder
-                        / name
-                        / "platform"
-                        / "released"
-                        / f"{line['round']:04d}.safetensors"
-                    ).read_bytes()
-                ).items()
-            }
+            name: Released(place.folder / name / "platform" / "released").update(line["round"])
             for name, entry in line["platforms"].items()
             if entry["answered"]
         }
