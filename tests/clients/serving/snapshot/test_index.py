@@ -1,5 +1,6 @@
 """Searching items: against sorting all scores, at every size of k and with every filter."""
 
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,12 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from clients.serving.snapshot import approximate
-from clients.serving.snapshot.approximate import FILES, Lists
+from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.approximate import Lists
+from clients.serving.snapshot.byte_rows import FILES as BYTES
+from clients.serving.snapshot.byte_rows import ByteRows, build_byte_rows
 from clients.serving.snapshot.index import EXACT_LIMIT, Index, build_index
+from clients.serving.snapshot.on_disk import let_go
 from shared.errors import ConfigError, RunError
 from shared.files import file_sha256
 from simulations.bench.serving.vectors import biases, clustered, interests
@@ -51,6 +56,14 @@ def folder(world, tmp_path_factory: pytest.TempPathFactory) -> Path:  # type: ig
     made: Path = tmp_path_factory.mktemp("index")
     np.save(made / "items.npy", world[0])
     build_index(world[0], world[1], made, seed=0, limit=100)
+    return made
+
+
+@pytest.fixture(scope="module")
+def byted(world, tmp_path_factory: pytest.TempPathFactory) -> Path:  # type: ignore[no-untyped-def]
+    """Between small and the limit: 8-bit rows."""
+    made: Path = tmp_path_factory.mktemp("bytes")
+    build_index(world[0], world[1], made, seed=0, small=100)
     return made
 
 
@@ -98,29 +111,57 @@ def test_real_numbers_too(world) -> None:  # type: ignore[no-untyped-def]
         np.testing.assert_allclose(cosines, vectors[plain].astype(np.float64) @ query, atol=1e-6)
 
 
-def test_scanning_lists_is_exact(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    """Between small and the limit: 8-bit rows, with bounds."""
+def test_scanning_8_bits_is_exact(world, byted: Path) -> None:  # type: ignore[no-untyped-def]
     vectors, bias, queries = world
-    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
+    index = Index.open(vectors, bias, byted, small=100)
     assert index.exact
     allowed = np.random.default_rng(0).random(ITEMS) < 0.1
     for query in queries:
         assert index.search(query, 10)[0].tolist() == by_hand(vectors, bias, query, 10)
         found = index.search(query, 10, allowed=allowed, without=np.array([77]))[0]
         assert found.tolist() == by_hand(vectors, bias, query, 10, allowed, (77,))
+        allowed = ~allowed  # most of them, then few again
 
 
-def test_roughly_is_by_lists(world, listed: Index, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_roughly_misses_some(world, byted: Path, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    """By signs where there are 8-bit rows; of lists, an eighth of a fifth of the rows is read."""
     vectors, bias, queries = world
-    index = Index.open(vectors, bias, folder, limit=ITEMS, small=100)
-    few = Index.open(vectors, bias, folder)
-    hits = 0
-    for query in queries:
-        rough, scores = index.search(query, 10, roughly=True)
-        hits += len(set(rough.tolist()) & set(by_hand(vectors, bias, query, 10)))
-        np.testing.assert_array_equal(scores, index.scores(query, rough))
-        assert few.search(query, 10, roughly=True)[0].tolist() == few.search(query, 10)[0].tolist()
-    assert 0.4 < hits / 600 < 1  # an eighth of a fifth of the rows was read
+    few = Index.open(vectors, bias, Path("nowhere"))
+    for index, least, most in (
+        (Index.open(vectors, bias, byted, small=100), 0.3, 1),  # of 32 signs
+        (listed, 0.4, 1),
+        (few, 1, 1.001),
+    ):
+        hits = 0
+        for query in queries:
+            rough, scores = index.search(query, 10, biased=False, roughly=True)
+            hits += len(set(rough.tolist()) & set(by_hand(vectors, 0 * bias, query, 10)))
+            np.testing.assert_array_equal(scores, index.scores(query, rough, biased=False))
+        assert least <= hits / 600 < most
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_signs_are_counted(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Against counting them one by one, at widths around a word's."""
+    items, width = (
+        data.draw(st.integers(1, 12)),
+        data.draw(st.sampled_from([1, 7, 63, 64, 65, 130])),
+    )
+    seed, count = data.draw(st.integers(0, 99)), data.draw(st.integers(1, 14))
+    rng = np.random.default_rng(seed)
+    vectors = (rng.integers(-1, 2, (items, width)) / width).astype(np.float16)
+    query = rng.integers(-1, 2, width).astype(np.float32)
+    mask = data.draw(st.none() | hnp.arrays(bool, items))
+    without = np.array(data.draw(st.lists(st.integers(0, items - 1), max_size=3)), np.int64)
+    folder = tmp_path_factory.mktemp("signs")
+    build_byte_rows(vectors, folder, seed=0)
+    apart = [sum((v > 0) != (q > 0) for v, q in zip(row, query, strict=True)) for row in vectors]
+    kept = np.ones(items, bool) if mask is None else mask.copy()
+    kept[without] = False
+    best = [row for row in sorted(range(items), key=lambda row: (apart[row], row)) if kept[row]]
+    found = ByteRows(folder, items, width).near(query, count, mask, without)
+    assert found.tolist() == best[:count]
 
 
 def test_up_to_the_limit_it_is_exact_and_needs_no_files(tmp_path: Path) -> None:
@@ -165,18 +206,26 @@ def test_filters_cost_nothing(world, listed: Index, share: float, least: float) 
     assert hits / of >= least
 
 
-def test_a_filter_far_from_the_interest_is_answered_exactly(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
-    """The lists that would be read hold nothing that is allowed: all are scanned."""
+def test_a_filter_far_from_the_interest_costs_nothing(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    """The lists that would be read without it hold nothing that is allowed: others are."""
     vectors, bias, queries = world
-    lists = listed._lists
-    assert lists is not None
-    for query in queries[:10]:
-        allowed = np.ones(ITEMS, bool)
-        for start, stop in lists._spans(query, 4000):
-            allowed[lists.order[start:stop]] = False
-        assert 1500 < allowed.sum() < 2000  # so that fewer than 4000 rows would be read
+    hits = 0
+    for query in queries:
+        cosines = vectors.astype(np.float32) @ query
+        allowed = cosines < np.sort(cosines)[ITEMS // 3]
         rows, _ = listed.search(query, 10, allowed=allowed)
-        assert rows.tolist() == by_hand(vectors, bias, query, 10, allowed)
+        assert allowed[rows].all()
+        hits += len(set(rows.tolist()) & set(by_hand(vectors, bias, query, 10, allowed)))
+    assert hits / 600 >= 0.85
+
+
+def test_too_few_in_the_lists_are_scanned(world, listed: Index, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Had the lists nothing that is allowed, all would be scanned."""
+    vectors, bias, queries = world
+    allowed = np.random.default_rng(0).random(ITEMS) < 0.5
+    monkeypatch.setattr(Lists, "candidates", lambda *_, **__: np.zeros(0, np.int64))
+    rows, _ = listed.search(queries[0], 10, allowed=allowed)
+    assert rows.tolist() == by_hand(vectors, bias, queries[0], 10, allowed)
 
 
 def test_rows_that_may_not_be_there(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
@@ -242,39 +291,73 @@ def test_threads_share_it(world, listed: Index) -> None:  # type: ignore[no-unty
     assert found == [expected] * 6
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_told(world, folder: Path, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("name", [*LISTS, *BYTES])
+def test_a_damaged_file_is_told(
+    world, folder: Path, byted: Path, tmp_path: Path, name: str
+) -> None:  # type: ignore[no-untyped-def]
     vectors, bias, _ = world
-    for one in FILES:
-        (tmp_path / one).write_bytes((folder / one).read_bytes())
-    files = {one: file_sha256(tmp_path / one) for one in FILES}
-    assert not Index.open(vectors, bias, tmp_path, limit=100, files=files).exact
-    content = bytearray((folder / name).read_bytes())
+    names, source, sizes = (
+        (LISTS, folder, {"limit": 100}) if name in LISTS else (BYTES, byted, {"small": 100})
+    )
+    for one in names:
+        (tmp_path / one).write_bytes((source / one).read_bytes())
+    files = {one: file_sha256(tmp_path / one) for one in names}
+    assert Index.open(vectors, bias, tmp_path, **sizes, files=files).exact == (names == BYTES)
+    content = bytearray((source / name).read_bytes())
     content[-1] ^= 1
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RunError, match=r"damaged .*Remove the folder"):
-        Index.open(vectors, bias, tmp_path, limit=100, files=files)
+        Index.open(vectors, bias, tmp_path, **sizes, files=files)
     (tmp_path / name).write_bytes(content[:40])
     with pytest.raises(RunError, match="Remove the folder"):
-        Index.open(vectors, bias, tmp_path, limit=100)
+        Index.open(vectors, bias, tmp_path, **sizes)
     (tmp_path / name).unlink()
     with pytest.raises(RunError, match="Remove the folder"):
-        Index.open(vectors, bias, tmp_path, limit=100)
+        Index.open(vectors, bias, tmp_path, **sizes)
 
 
-def test_an_index_of_other_items_is_told(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_index_of_other_items_is_told(world, folder: Path, byted: Path) -> None:  # type: ignore[no-untyped-def]
     vectors, bias, _ = world
-    with pytest.raises(RunError, match="other items"):
-        Index.open(vectors[:-1], bias[:-1], folder, limit=100)
-    with pytest.raises(RunError, match="other items"):
-        Index.open(vectors[:, :-1], bias, folder, limit=100)
+    for made, sizes in ((folder, {"limit": 100}), (byted, {"small": 100})):
+        with pytest.raises(RunError, match="other items"):
+            Index.open(vectors[:-1], bias[:-1], made, **sizes)
+        with pytest.raises(RunError, match="other items"):
+            Index.open(vectors[:, :-8], bias, made, **sizes)
 
 
-def test_the_same_items_give_the_same_files(world, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_items_give_the_same_files(
+    world, folder: Path, byted: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     build_index(world[0], world[1], tmp_path, seed=0, limit=100)
-    assert {name: file_sha256(tmp_path / name) for name in FILES} == {
-        name: file_sha256(folder / name) for name in FILES
-    }
+    build_index(world[0], world[1], tmp_path, seed=0, small=100)
+    for names, made in ((LISTS, folder), (BYTES, byted)):
+        for name in names:
+            assert file_sha256(tmp_path / name) == file_sha256(made / name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_scanned_rows_are_given_back(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Of lists the half-precision rows are touched only where few are allowed."""
+    items = np.load(folder / "items.npy", mmap_mode="r")
+    index = Index.open(items, world[1], folder, limit=100)
+    allowed = np.zeros(ITEMS, bool)
+    allowed[::40] = True
+
+    def resident() -> int:
+        lines, found, ours = Path("/proc/self/smaps").read_text().splitlines(), 0, False
+        for line in lines:
+            if "-" in line.split()[0]:
+                ours = line.endswith("/items.npy")
+            elif ours and line.startswith("Rss:"):
+                found += int(line.split()[1])
+        return found
+
+    let_go()
+    before = resident()
+    index.search(world[2][0], 10, allowed=allowed)
+    assert resident() > before
+    let_go()
+    assert resident() == before
 
 
 def test_rows_of_zeros_only(tmp_path: Path) -> None:
@@ -282,7 +365,7 @@ def test_rows_of_zeros_only(tmp_path: Path) -> None:
     build_index(vectors, bias, tmp_path, seed=0, limit=1)
     index = Index.open(vectors, bias, tmp_path, limit=1)
     assert index.search(np.ones(4, np.float32), 3)[0].tolist() == [49, 48, 47]
-    assert Lists(tmp_path, bias, 4).centres.shape == (0, 4)
+    assert index.search(-np.ones(4, np.float32), 50)[0].tolist() == list(range(49, -1, -1))
 
 
 @pytest.mark.parametrize(
