@@ -2,21 +2,23 @@
 
     FOLDER/
     ├── lists.faiss         an IndexIVFScalarQuantizer: rows of 8 bits a coordinate, list by list
+    ├── lists.columns.npy   (K,) int32: which of the vectors' coordinates those are
     └── lists.weight.npy    () float32: what a query is multiplied by for each 1 in its spare ones
 
 faiss reads them from a memory map, without the interpreter's lock.
 
-A row is `D` coordinates and as many spare ones as bring it to a multiple of 32: for those faiss has
-a kernel of whole numbers, half as quick again.  It cuts a query's fractions off, so that a query is
-rounded here.  The bias as a coordinate is Bachrach et al. (2014); here it is spread over the spare
-ones, which costs the others no precision, and a query has the same number in each of them.
+A row is `P` coordinates, a multiple of 32: for that faiss has a kernel of whole numbers, half as
+quick again as of others.  It cuts a query's fractions off, so that a query is rounded here.  The
+bias as a coordinate is Bachrach et al. (2014); here it is spread over all that are spare, and a
+query has the same number in each of them.  Where the vectors' width leaves none, the `SPARE` of
+their coordinates that differ least are left out: the best are scored again from whole rows anyway.
 
 Two of the C centres are made up, by the last coordinate, which no row has and every query has.  One
 is nearest to every query: its list are the items with the heaviest bias, for other centres say
 nothing of that, and of the rows of zeros, which have no direction, the `ZEROS` heaviest.  One is
 farthest: its list are the remaining rows of zeros.
 
-Shapes: `V` items, `D` width, `P` padded width, `C` centres, `N` rows asked for.
+Shapes: `V` items, `D` width, `K` of its coordinates, `P` of a row, `C` centres, `N` rows asked for.
 """
 
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from shared.errors import RunError
 from shared.files import file_sha256
 
-FILES = ("lists.faiss", "lists.weight.npy")
+FILES = ("lists.faiss", "lists.columns.npy", "lists.weight.npy")
 
 READ = 0.03
 """Part of all rows that a search reads, beside those with the heaviest bias."""
@@ -39,12 +41,18 @@ LEAST_READ = 20_000
 
 ZEROS = 1000
 
+SPARE = 4
+"""Coordinates of a row that are not the vectors', at least."""
+
+_WIDE = 256  # from so many on some can be left out
+
 _FILTERED = 0.25  # of rows that are farther apart half as many do
 
 
 def padded(width: int) -> int:
-    """P, for vectors of this width: one spare coordinate at least, and the last."""
-    return -(-(width + 2) // 32) * 32
+    """P, for vectors of this width."""
+    least = width if width >= _WIDE else width + SPARE
+    return -(-least // 32) * 32
 
 
 class Lists:
@@ -65,7 +73,6 @@ class Lists:
         import faiss
 
         self._faiss: Any = faiss
-        self._width = width
         try:
             for name in FILES if files is not None else ():
                 if file_sha256(folder / name) != (files or {})[name]:
@@ -73,8 +80,10 @@ class Lists:
             # Rows, ids and centres stay in the file.
             flags = self._faiss.IO_FLAG_MMAP_IFC
             self._index: Any = self._faiss.read_index(str(folder / FILES[0]), flags)
-            self._weight = float(np.load(folder / FILES[1], allow_pickle=False))
-            if (self._index.ntotal, self._index.d) != (items, padded(width)):
+            self._columns = np.load(folder / FILES[1], allow_pickle=False)
+            self._weight = float(np.load(folder / FILES[2], allow_pickle=False))
+            fits = self._columns.shape == (min(width, padded(width) - SPARE),)
+            if (self._index.ntotal, self._index.d) != (items, padded(width)) or not fits:
                 raise ValueError("an index of other items")
         except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
             raise RunError(  # of faiss itself: RuntimeError
@@ -120,11 +129,12 @@ class Lists:
         biased: bool,
     ) -> NDArray[np.int64]:
         """(N,) from the nearest list on, until `most` allowed rows were read; 0 is all."""
+        query = query[self._columns]
         largest = max(float(np.abs(query).max()), 1e-30)
         spare = min(127, int(127 / (self._weight * largest))) if biased else 0
         times = spare * self._weight if biased else 127 / largest
         asked = np.full((1, self._index.d), spare, np.float32)
-        asked[0, : self._width] = np.rint(query * np.float32(times))
+        asked[0, : len(query)] = np.rint(query * np.float32(times))
         asked[0, -1] = 1.0
         how: dict[str, Any] = {"nprobe": self._index.nlist, "max_codes": most}
         if allowed is not None:

@@ -3,7 +3,7 @@
 No more than `_CHUNK` rows are in memory as floats at once, beside the sample; the lists are, until
 they are written.
 
-Shapes: `V` items, `D` width, `P` padded width, `C` centres, `N` of the rows.
+Shapes: `V` items, `D` width, `K` of its coordinates, `P` of a row, `C` centres, `N` of the rows.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.snapshot.approximate import FILES, ZEROS, padded
+from clients.serving.snapshot.approximate import FILES, SPARE, ZEROS, padded
 from clients.serving.snapshot.byte_rows import coded, scale_of
 from shared.files import storage_error
 
@@ -53,18 +53,20 @@ def build_lists(
     """
     import faiss
 
-    items, width = vectors.shape
+    items, width = len(vectors), padded(vectors.shape[1])
     real = np.concatenate(
         [vectors[start : start + _CHUNK].any(axis=1) for start in range(0, items, _CHUNK)]
     )
-    quantizer = faiss.IndexFlatIP(padded(width))
+    quantizer = faiss.IndexFlatIP(width)
     if progress:
         progress("finding centres", 0, 1)
-    quantizer.add(_wide(_centres(vectors, np.flatnonzero(real), seed)))
+    found = _centres(vectors, np.flatnonzero(real), seed)
+    columns = _columns(found, width - SPARE)
+    quantizer.add(_wide(found, columns, width))
     centres = quantizer.ntotal
     index = faiss.IndexIVFScalarQuantizer(
         quantizer,
-        padded(width),
+        width,
         centres + 2,
         faiss.ScalarQuantizer.QT_8bit_direct_signed,  # of whole numbers: nothing to train
         faiss.METRIC_INNER_PRODUCT,
@@ -73,26 +75,29 @@ def build_lists(
     index.is_trained = True
     belongs = _apart(~real, bias, nearest=centres, farthest=centres + 1)
     scale = scale_of(vectors, np.random.default_rng(seed))
-    spare = padded(width) - width - 1
+    spare = width - len(columns) - 1
     # A bias times this is spread; finer than the rows it need not be, or queries lack room for it.
     share = min(127 * spare / max(float(bias.max(initial=0.0)), 1e-30), _FINER * scale)
     for start in range(0, items, _CHUNK):
         if progress:
             progress("listing items", start, items)
         part = slice(start, start + _CHUNK)
-        rows = _wide(vectors[part])
+        rows = _wide(vectors[part], columns, width)
         lists = np.where(belongs[part] < 0, quantizer.assign(rows, 1)[:, 0], belongs[part])
         rows = coded(rows, scale).astype(np.float32)
-        rows[:, width:-1] = (np.rint(bias[part] * share)[:, None] + np.arange(spare)) // spare
+        rows[:, len(columns) : -1] = (
+            np.rint(bias[part] * share)[:, None] + np.arange(spare)
+        ) // spare
         names = np.arange(start, start + len(rows))
         index.add_core(len(rows), *(faiss.swig_ptr(array) for array in (rows, names, lists)))
     # Only now, for to a row that is far from all centres these would be the nearest.
-    made_up = np.zeros((2, padded(width)), np.float32)
+    made_up = np.zeros((2, width), np.float32)
     made_up[:, -1] = _FAR, -_FAR
     quantizer.add(made_up)
     try:
         faiss.write_index(index, str(folder / FILES[0]))
-        np.save(folder / FILES[1], np.array(share / scale, np.float32))
+        np.save(folder / FILES[1], columns)
+        np.save(folder / FILES[2], np.array(share / scale, np.float32))
     except RuntimeError as error:  # of faiss, with the words of the system in it
         raise storage_error(OSError(str(error)), folder) from error
     except OSError as error:
@@ -134,8 +139,16 @@ def _apart(
     return found
 
 
-def _wide(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+def _columns(centres: NDArray[np.float32], most: int) -> NDArray[np.int32]:
+    """(K,) the coordinates in which the centres differ most, rising."""
+    spread = centres.var(axis=0)
+    return np.sort(np.argsort(-spread, kind="stable")[:most]).astype(np.int32)
+
+
+def _wide(
+    rows: NDArray[np.floating], columns: NDArray[np.int32], width: int
+) -> NDArray[np.float32]:
     """(N, P)."""
-    wide = np.zeros((len(rows), padded(rows.shape[1])), np.float32)
-    wide[:, : rows.shape[1]] = rows
+    wide = np.zeros((len(rows), width), np.float32)
+    wide[:, : len(columns)] = rows[:, columns]
     return wide
