@@ -291,6 +291,22 @@ def test_threads_share_it(world, listed: Index) -> None:  # type: ignore[no-unty
     assert found == [expected] * 6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_search_is_one_thread_s(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    """OpenMP would start others for each thread that asks, and they would spin for the next."""
+    found: list[int] = []
+
+    def ask() -> None:
+        for count in range(2):
+            found.append(len(list(Path("/proc/self/task").iterdir())))
+            listed.search(world[2][count], 10)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("name", [*LISTS, *BYTES])
 def test_a_damaged_file_is_told(
     world, folder: Path, byted: Path, tmp_path: Path, name: str
