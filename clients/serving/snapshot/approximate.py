@@ -3,7 +3,8 @@
     FOLDER/
     ├── lists.faiss         an IndexIVFScalarQuantizer: rows of 8 bits a coordinate, list by list
     ├── lists.columns.npy   (K,) int32: which of the vectors' coordinates those are
-    └── lists.weight.npy    () float32: what a query is multiplied by for each 1 in its spare ones
+    └── lists.weight.npy    (2,) float32: what a vector was multiplied by; what a query is, for each
+                            1 in its spare coordinates
 
 faiss reads them from a memory map, without the interpreter's lock.
 
@@ -44,6 +45,9 @@ ZEROS = 1000
 SPARE = 4
 """Coordinates of a row that are not the vectors', at least."""
 
+MISSED = 0.02
+"""How far an estimate is from the truth, for an interest of unit length, at most by far."""
+
 _WIDE = 256  # from so many on some can be left out
 
 _FILTERED = 0.25  # of rows that are farther apart half as many do
@@ -81,7 +85,8 @@ class Lists:
             flags = self._faiss.IO_FLAG_MMAP_IFC
             self._index: Any = self._faiss.read_index(str(folder / FILES[0]), flags)
             self._columns = np.load(folder / FILES[1], allow_pickle=False)
-            self._weight = float(np.load(folder / FILES[2], allow_pickle=False))
+            self._scale, self._weight = np.load(folder / FILES[2], allow_pickle=False).tolist()
+            self._index.set_direct_map_type(self._faiss.DirectMap.Array)  # where each row lies
             fits = self._columns.shape == (min(width, padded(width) - SPARE),)
             if (self._index.ntotal, self._index.d) != (items, padded(width)) or not fits:
                 raise ValueError("an index of other items")
@@ -95,6 +100,19 @@ class Lists:
         self._always: int = self._index.invlists.list_size(self._index.nlist - 2)
         # Or searches would bring in its pages for minutes to come.
         self._read(np.zeros(width, np.float32), 1, None, most=0, biased=False)
+
+    def estimate(
+        self, query: NDArray[np.float32], rows: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """(N,) inner products, from what the lists hold of the rows; nearly always within `MISSED`.
+
+        Args:
+            query: (D,).
+        """
+        kept = self._index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
+        asked = query[self._columns] / np.float32(self._scale)
+        found: NDArray[np.float32] = kept[:, : len(asked)] @ asked
+        return found
 
     def candidates(
         self,

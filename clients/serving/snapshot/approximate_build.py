@@ -97,7 +97,7 @@ def build_lists(
     try:
         faiss.write_index(index, str(folder / FILES[0]))
         np.save(folder / FILES[1], columns)
-        np.save(folder / FILES[2], np.array(share / scale, np.float32))
+        np.save(folder / FILES[2], np.array([scale, share / scale], np.float32))
     except RuntimeError as error:  # of faiss, with the words of the system in it
         raise storage_error(OSError(str(error)), folder) from error
     except OSError as error:

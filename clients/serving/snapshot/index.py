@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.approximate import FILES as LISTS
-from clients.serving.snapshot.approximate import Lists
+from clients.serving.snapshot.approximate import MISSED, Lists
 from clients.serving.snapshot.byte_rows import FILES as BYTES
 from clients.serving.snapshot.byte_rows import ByteRows, build_byte_rows
 from clients.serving.snapshot.exact import ByteScan, HalfScan, reaching
@@ -39,7 +39,6 @@ _MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close on
 _SPARSE = 33  # one in so many allowed, or fewer: those are scanned, which takes as long then
 _WIDEST = 200  # one in so many as candidates, or more: all are scanned
 _ROUGHLY = 8
-_ROUNDING = 1e-5  # of float32 sums in another order
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -200,16 +199,17 @@ class Index:
     ) -> NDArray[np.bool_]:
         """(N,) which of `rows` can reach `least` when `extra` is added to their scores.
 
-        All that do are among them; others may be, for it is decided by estimates.
+        All that do are among them (by lists: nearly always); others may be, for it is decided by
+        estimates.
 
         Args:
             query: (D,) finite.
             extra: (N,).
         """
         values: NDArray[np.float32]
-        bound: NDArray[np.float32] | float = _ROUNDING
-        if self._lists is not None:  # single rows are read past the map
-            values = self.scores(query, rows)
+        bound: NDArray[np.float32] | float = MISSED
+        if self._lists is not None and len(rows):
+            values = self._lists.estimate(query, rows) + self._bias[rows]
         else:
             values, bound = self._estimates(query, rows, biased=True)
         reached: NDArray[np.bool_] = values + extra + bound >= least
