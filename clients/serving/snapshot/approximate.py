@@ -97,7 +97,11 @@ class Lists:
                 where=str(folder),
                 remedy="Remove the folder: `fedinterest-client serve` makes it again.",
             ) from error
-        self._always: int = self._index.invlists.list_size(self._index.nlist - 2)
+        # Every call of faiss gives up the interpreter's lock, be it for a number only.
+        self._items, self._row = items, padded(width)
+        self._centres: int = self._index.nlist
+        self._plain: dict[int, Any] = {}
+        self._always: int = self._index.invlists.list_size(self._centres - 2)
         # Or searches would bring in its pages for minutes to come.
         self._read(np.zeros(width, np.float32), 1, None, most=0, biased=False)
 
@@ -109,6 +113,7 @@ class Lists:
         Args:
             query: (D,).
         """
+        self._faiss.omp_set_num_threads(1)  # of this thread; others would spin
         kept = self._index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
         asked = query[self._columns] / np.float32(self._scale)
         found: NDArray[np.float32] = kept[:, : len(asked)] @ asked
@@ -132,7 +137,7 @@ class Lists:
             biased: whether the bias counts.
             part: one in so many of the rows that are read else.
         """
-        wanted = max(LEAST_READ, int(READ * self._index.ntotal)) // part
+        wanted = max(LEAST_READ, int(READ * self._items)) // part
         share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
         most = int(share * self._always) + wanted // (2 if share <= _FILTERED else 1)
         return self._read(query, count, allowed, most=most, biased=biased)
@@ -151,13 +156,22 @@ class Lists:
         largest = max(float(np.abs(query).max()), 1e-30)
         spare = min(127, int(127 / (self._weight * largest))) if biased else 0
         times = spare * self._weight if biased else 127 / largest
-        asked = np.full((1, self._index.d), spare, np.float32)
+        asked = np.full((1, self._row), spare, np.float32)
         asked[0, : len(query)] = np.rint(query * np.float32(times))
         asked[0, -1] = 1.0
-        how: dict[str, Any] = {"nprobe": self._index.nlist, "max_codes": most}
-        if allowed is not None:
-            bits = np.packbits(allowed, bitorder="little")  # faiss reads it, and does not keep it
-            how["sel"] = self._faiss.IDSelectorBitmap(bits)
-        parameters = self._faiss.SearchParametersIVF(**how)
+        parameters = self._parameters(most, allowed)
         rows: NDArray[np.int64] = self._index.search(asked, count, params=parameters)[1][0]
         return rows[rows >= 0]
+
+    def _parameters(self, most: int, allowed: NDArray[np.bool_] | None) -> Any:
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            found = self._of(most, sel=self._faiss.IDSelectorBitmap(bits))
+            found.bits = bits  # faiss reads them, and does not keep them
+            return found
+        if most not in self._plain:
+            self._plain[most] = self._of(most)
+        return self._plain[most]
+
+    def _of(self, most: int, **how: Any) -> Any:
+        return self._faiss.SearchParametersIVF(nprobe=self._centres, max_codes=most, **how)

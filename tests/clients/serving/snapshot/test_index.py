@@ -300,6 +300,7 @@ def test_a_search_is_one_thread_s(world, listed: Index) -> None:  # type: ignore
         for count in range(2):
             found.append(len(list(Path("/proc/self/task").iterdir())))
             listed.search(world[2][count], 10)
+            listed.reaching(world[2][count], np.arange(300), np.zeros(300, np.float32), 0.5)
 
     thread = threading.Thread(target=ask)
     thread.start()
