@@ -22,13 +22,16 @@ farthest: its list are the remaining rows of zeros.
 Shapes: `V` items, `D` width, `K` of its coordinates, `P` of a row, `C` centres, `N` rows asked for.
 """
 
+import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from clients.serving.snapshot.exact import dots
 from shared.errors import RunError
 from shared.files import file_sha256
 
@@ -47,6 +50,9 @@ SPARE = 4
 
 MISSED = 0.02
 """How far an estimate is from the truth, for an interest of unit length, at most by far."""
+
+_ZERO = np.uint8(128)  # faiss' code of 0
+_AT_ONCE = 512  # rows: they stay in a core's cache
 
 _WIDE = 256  # from so many on some can be left out
 
@@ -86,7 +92,7 @@ class Lists:
             self._index: Any = self._faiss.read_index(str(folder / FILES[0]), flags)
             self._columns = np.load(folder / FILES[1], allow_pickle=False)
             self._scale, self._weight = np.load(folder / FILES[2], allow_pickle=False).tolist()
-            self._index.set_direct_map_type(self._faiss.DirectMap.Array)  # where each row lies
+            self._codes, self._places = self._laid_out()
             fits = self._columns.shape == (min(width, padded(width) - SPARE),)
             if (self._index.ntotal, self._index.d) != (items, padded(width)) or not fits:
                 raise ValueError("an index of other items")
@@ -113,11 +119,38 @@ class Lists:
         Args:
             query: (D,).
         """
-        self._faiss.omp_set_num_threads(1)  # of this thread; others would spin
-        kept = self._index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
-        asked = query[self._columns] / np.float32(self._scale)
-        found: NDArray[np.float32] = kept[:, : len(asked)] @ asked
+        query = query[self._columns]
+        times = 127 / max(float(np.abs(query).max()), 1e-30)
+        asked = np.zeros(self._row, np.int8)
+        asked[: len(query)] = np.rint(query * np.float32(times))
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            kept = self._codes[self._places[rows[start : start + _AT_ONCE]]]
+            kept ^= _ZERO
+            found[start : start + _AT_ONCE] = dots(kept.view(np.int8), asked)
+        found /= np.float32(times * self._scale)
         return found
+
+    def _laid_out(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The lists' codes as one array of bytes, and (V,) where in it each row begins.
+
+        faiss' own way to a row, `reconstruct_batch`, takes 30 us for each.
+        """
+        lists = self._index.invlists
+        sizes = np.array([lists.list_size(one) for one in range(self._index.nlist)])
+        filled = np.flatnonzero(sizes)
+        starts = np.zeros(len(sizes), np.int64)
+        places = np.zeros(self._index.ntotal, np.int64)
+        for one in filled.tolist():
+            starts[one] = int(lists.get_codes(one))
+            ids = self._faiss.rev_swig_ptr(lists.get_ids(one), int(sizes[one]))
+            places[ids] = starts[one] + np.arange(sizes[one]) * lists.code_size
+        first = int(starts[filled].min(initial=2**62))
+        last = int((starts + sizes * lists.code_size)[filled].max(initial=first))
+        content = np.ctypeslib.as_array((ctypes.c_uint8 * (last - first)).from_address(first))
+        across = lists.code_size
+        rows = as_strided(content, (max(0, len(content) - across + 1), across), (1, 1))
+        return rows, places - first
 
     def candidates(
         self,
