@@ -22,6 +22,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +51,24 @@ from shared.protocol import (
     TrainReply,
     TrainRequest,
     arrays_sha256,
+    travelling,
     update_sha256,
 )
-from shared.training import LocalPlan, local_round
 from shared.transparency.code import PLATFORM_CODE, code_sha256
 from shared.transparency.keys import SigningKey
 from shared.transparency.statement import Charge, PlatformRound
 from shared.whitening import CatalogueMoments, Whitening, moments
+
+if TYPE_CHECKING:
+    from shared.training import LocalPlan
+
+
+def local_round(*arguments: Any) -> Adapter:
+    """`shared.training.local_round`, imported when a round is trained: Opacus takes seconds."""
+    from shared import training
+
+    return training.local_round(*arguments)
+
 
 _TRAINING = ("learning_rate", "targets_per_user", "negatives", "temperature")
 
@@ -293,7 +305,8 @@ class Platform:
         # Who asks for this round has done with the earlier ones.  Not sooner: a round that cannot
         # be paid for must not cost the last one its free replay.
         randomness.forget_before(request.round)
-        update: Adapter = local_round(model, ground, self.sequences, plan, secret)
+        moved = local_round(model, ground, self.sequences, plan, secret)
+        update = travelling(moved, request.protocol_version)
         self.released.keep(request.round, update)
         release = PlatformRound(
             platform=self.name,
@@ -302,7 +315,7 @@ class Platform:
             round=request.round,
             request=request.digest,
             adapter_in=adapter_sha256(request.adapter),
-            update=update_sha256(update),
+            update=update_sha256(update, request.protocol_version),
             base=whitening.sha256,
             encoder=record.encoder,
             code=code_sha256(*PLATFORM_CODE),
@@ -342,10 +355,16 @@ class Platform:
         InterestModel(self.record.model, self.states.shape[2]).load(delivery.adapter)
         self.ground(Whitening.from_arrays(delivery.base))
         keep_delivered(self.folder, delivery)
-        return AdapterReceipt(platform=self.name, adapter=arrays_sha256(delivery.adapter))
+        return AdapterReceipt(
+            platform=self.name,
+            adapter=arrays_sha256(delivery.adapter),
+            version=delivery.version,
+        )
 
-    def _plan(self, request: TrainRequest) -> LocalPlan:
+    def _plan(self, request: TrainRequest) -> "LocalPlan":
         """The request's settings, held against what this platform calibrated its noise for."""
+        from shared.training import LocalPlan
+
         asked, record = request.settings, self.record
         for name, own in (
             ("sample_rate", record.sample_rate),

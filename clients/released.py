@@ -1,7 +1,9 @@
 """What a platform has released so far, round by round, and what that makes of the shared adapter.
 
     folder/
-    └── 0001.safetensors, 0002.safetensors, ...   the update of each round, as it travelled
+    └── 0001.safetensors, 0002.safetensors, ...   the update of each round, as it travelled: codes
+                                                  (`shared.protocol.grid`), level and shape of each
+                                                  tensor, or the numbers themselves
 
 The platform's own model in round r is the shared adapter plus `weight` times the sum of what the
 platform itself released in earlier rounds.  Its gradients are taken there, and there its users are
@@ -22,13 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from shared.adapters import Adapter
 from shared.errors import AdapterError, RunError
 from shared.files import write_bytes
-from shared.protocol import WIRE
+from shared.protocol.grid import from_codes, on_grid, to_codes
+
+_CODES, _LEVEL, _SHAPE = ".codes", ".level", ".shape"
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,7 @@ class Released:
         Raises:
             StorageError: the disk refused.
         """
-        with np.errstate(over="ignore"):  # an infinite one is refused when it is read
-            travels = {name: value.astype(WIRE) for name, value in update.items()}
-        write_bytes(self._path(round_), save(travels))
+        write_bytes(self._path(round_), save(_packed(update)))
 
     def total(self, through: int) -> Adapter:
         """Name -> float32 sum of the updates of rounds 1 to `through`; rounds that are not here
@@ -63,12 +66,12 @@ class Released:
             if not path.stem.isdecimal() or int(path.stem) > through:
                 continue
             try:
-                update = load(path.read_bytes())
+                update = _unpacked(load(path.read_bytes()))
                 if not all(np.isfinite(value).all() for value in update.values()):
                     raise ValueError("not finite")
                 for name, value in update.items():
-                    found[name] = found.get(name, np.float32(0)) + value.astype(np.float32)
-            except (OSError, SafetensorError, ValueError) as error:
+                    found[name] = found.get(name, np.float32(0)) + value
+            except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise RunError(
                     expected="an update as it was released",
                     got=type(error).__name__,
@@ -100,3 +103,30 @@ class Released:
 
     def _path(self, round_: int) -> Path:
         return self.folder / f"{round_:04d}.safetensors"
+
+
+def _packed(update: Adapter) -> dict[str, NDArray[np.generic]]:
+    """Codes of what lies on a grid, half precision of what came before there was one."""
+    found: dict[str, NDArray[np.generic]] = {}
+    for name, value in update.items():
+        if on_grid(value) is value:
+            codes, level = to_codes(value)
+            found[name + _CODES] = np.frombuffer(codes, np.uint8)
+            found[name + _LEVEL] = np.array([level], np.float32)
+            found[name + _SHAPE] = np.array(value.shape, np.int64)
+        else:
+            with np.errstate(over="ignore"):  # an infinite one is refused when it is read
+                found[name] = value.astype(np.float16)
+    return found
+
+
+def _unpacked(stored: dict[str, NDArray[np.generic]]) -> Adapter:
+    found: Adapter = {}
+    for name, value in stored.items():
+        if name.endswith(_CODES):
+            own = name.removesuffix(_CODES)
+            shape = tuple(int(size) for size in stored[own + _SHAPE])
+            found[own] = from_codes(value.tobytes(), float(stored[own + _LEVEL][0]), shape)
+        elif not name.endswith((_LEVEL, _SHAPE)):
+            found[name] = value.astype(np.float32)
+    return found

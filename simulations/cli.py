@@ -68,6 +68,12 @@ Examples:
   fedinterest bench newcomer                      the demo federation
   fedinterest bench newcomer --recipe storefronts --data DIR --users 500
 """
+CURVES_EXAMPLES = """\b
+Examples:
+  fedinterest bench curves                        the demo federation
+  fedinterest bench curves --recipe storefronts --data DIR --along rounds
+  fedinterest bench curves --along users --shares 0.1 0.3 1 --out runs/mine
+"""
 SERVING_EXAMPLES = """\b
 Examples:
   fedinterest bench serving                       100,000 items
@@ -333,9 +339,10 @@ def quality(
 
     Light systems: popularity, frozen, knn, ease, sasrec, lstm, federated, local, pooled. The
     field's federated adapter methods: fedavg-ab, ffa, fedsvd, alternating, mr-mtl, fedprox,
-    fedadam. Text models that take hours on a CPU: bert-pair, bert-class. frozen and what is
-    federated, local or pooled is also measured with the local head: as NAME+knn with fixed
-    weights, as NAME+tuned with weights that each platform chose on its own training events.
+    fedadam. Text models that take hours on a CPU: bert-pair, bert-class; they use a GPU where
+    there is one. frozen and what is federated, local or pooled is also measured with the local
+    head: as NAME+knn with fixed weights, as NAME+tuned with weights that each platform chose on
+    its own training events.
     """
     from simulations.commands import quality as run
 
@@ -401,6 +408,71 @@ def newcomer(
     )
 
 
+@bench.command("curves", epilog=CURVES_EXAMPLES)
+def curves(
+    recipe: Annotated[
+        str, typer.Option(help="As for simulate [default: demo].", show_default=False)
+    ] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the benchmark data [env: FEDINTEREST_DATA].")
+    ] = None,
+    along: Annotated[
+        str, typer.Option(help="Which curves [default: rounds users].", show_default=False)
+    ] = "rounds users",
+    epsilon: Annotated[
+        str, typer.Option(help="Budget of every user [default: 8].", show_default=False)
+    ] = "8",
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Makes everything repeatable [default: 0].", show_default=False),
+    ] = 0,
+    shares: Annotated[
+        str,
+        typer.Option(
+            help="Shares of the users, along users [default: 0.125 0.25 0.5 1].",
+            show_default=False,
+        ),
+    ] = "0.125 0.25 0.5 1",
+    every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rounds between points, along rounds [default: 8].", show_default=False
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Federation rounds.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results [default: runs/curves-RECIPE]; one of bench quality will "
+            "do. What it holds already is not run again."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print curves.json, quietly.")] = False,
+) -> None:
+    """Show where quality comes from: what it is by rounds of training, and by users.
+
+    Along rounds, one training is measured on its way. Along users, the federation, and each
+    platform alone, are trained with a share of every platform's users and measured on all of
+    them: what more users would give, and how much the platforms give each other.
+    """
+    from simulations.commands import curves as run
+
+    guarded(
+        lambda: run(
+            recipe,
+            data=data,
+            along=_listed(along),
+            epsilon=_number(epsilon),
+            seed=seed,
+            shares=[_number(text, "--shares") for text in _listed(shares)],
+            every=every,
+            rounds=rounds,
+            out=out,
+            as_json=as_json,
+        )
+    )
+
+
 def _report(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2))
@@ -418,22 +490,26 @@ def _epsilon(text: str | None) -> float | None:
     return None if text is None else _number(text)
 
 
-def _number(text: str) -> float:
+def _number(text: str, where: str = "--epsilon") -> float:
     try:
         return float(text)
     except ValueError:
-        fail(ConfigError(expected="a positive number or inf", got=repr(text), where="--epsilon"))
+        expected = "a positive number or inf" if where == "--epsilon" else "numbers"
+        fail(ConfigError(expected=expected, got=repr(text), where=where))
 
 
 def _listed(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
+SEVERAL = ("--systems", "--epsilon", "--along", "--shares")
+
+
 def joined(arguments: list[str]) -> list[str]:
     """`--epsilon 1 3 8` as `--epsilon 1,3,8`: several values after one option, as people type."""
     found: list[str] = []
     for argument in arguments:
-        several = len(found) > 1 and found[-2] in ("--systems", "--epsilon")
+        several = len(found) > 1 and found[-2] in SEVERAL
         if several and not argument.startswith("-"):
             found[-1] += f",{argument}"
         else:
@@ -444,7 +520,8 @@ def joined(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Entry point of `fedinterest`."""
     arguments = sys.argv[1:]
-    app(joined(arguments) if arguments[:2] == ["bench", "quality"] else arguments)
+    several = arguments[:1] == ["bench"] and arguments[1:2] in (["quality"], ["curves"])
+    app(joined(arguments) if several else arguments)
 
 
 if __name__ == "__main__":

@@ -186,6 +186,53 @@ def newcomer(
     print(f"\ndata     {folder / 'newcomer.json'}")
 
 
+def curves(
+    recipe: str,
+    *,
+    data: Path | None,
+    along: list[str],
+    epsilon: float,
+    seed: int,
+    shares: list[float],
+    every: int | None,
+    rounds: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the curves bench, print its tables, and say where the page is."""
+    _no_telemetry()
+    from shared.progress import Progress
+    from simulations.bench.curves.run import CurvesPlan, run_curves
+    from simulations.recipes import Recipe, load_recipe
+
+    folder = out or Path("runs") / f"curves-{Path(recipe).stem}"
+    plan = CurvesPlan(
+        along=along,
+        epsilon=epsilon,
+        seed=seed,
+        shares=shares,
+        every=every,
+        out=folder,
+        cache=cache_folder(),
+    )
+    plan.checked()
+    found = load_recipe(recipe, data=data, world=folder / "world", seed=0)
+    changed = Recipe(found.name, _changed(found.settings, rounds, epsilon))
+    with Progress(quiet=as_json) as progress:
+        try:
+            result = run_curves(plan, changed, progress)
+        except KeyboardInterrupt:
+            progress.say("stopped; the same command goes on where it was")
+            raise
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    from simulations.bench.curves.table import print_curves
+
+    print_curves(result)
+    print(f"\npage     {folder / 'curves.html'}\ndata     {folder / 'curves.json'}")
+
+
 def serving(
     *,
     items: int,

@@ -36,7 +36,7 @@ tags: [federated-learning, differential-privacy, recommendation, lora]
 
 LoRA on the linear layer `items` of the fedinterest interest model, which adds to an item's vector
 what it makes of its features (the encoder's layers). Trained by {len(summary["platforms"])}
-platforms in {summary["rounds"]} rounds, a block of columns in each; written multiplied out:
+platforms in {summary["rounds"]} rounds; written multiplied out:
 `lora_A` is all of what was learned, `lora_B` the identity.
 {warnings}
 | platform | frozen NDCG@10 | federated NDCG@10 | promise to each user |

@@ -21,6 +21,7 @@ from shared.encoder import encode_catalogue, encoder_identity
 from shared.errors import ConfigError, RunError
 from shared.files import write_json
 from shared.transparency.statement import COORDINATOR
+from simulations.draw import Draw
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ def prepare(
     cache: Path,
     unsafe_seed: int | None,
     progress: Progress,
+    draw: Draw | None = None,
 ) -> FederationSettings:
     """Make every platform's folder that is not there yet; the settings with populations filled in.
 
     Args:
         cache: encoded catalogues, by content.
         progress: called with (what, done, total).
+        draw: which users the platforms have; None: all that are in their logs.
 
     Raises:
         FedInterestError: see `ingest`, `split`, `encode_catalogue` and `promise`.
@@ -82,6 +85,8 @@ def prepare(
         progress(f"reading {name}", 0, 0)
         data = ingest(own, pseudonym_secret(folder, unsafe_seed, name))
         cut = split(data.sequences)
+        if draw is not None:
+            cut = draw.of(name, cut)
         states = encode_catalogue(
             data.catalogue,
             settings.model,

@@ -138,6 +138,7 @@ def _serve(pipe: Connection, folder: str, threads: int | None, parent: int) -> N
     import torch
     from flwr.supercore.task_identity import TaskIdentity
 
+    import shared.training  # noqa: F401 - warm is with what a round takes
     from clients.app import app
     from shared.operations.logs import start_logging
 

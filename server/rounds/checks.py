@@ -85,7 +85,7 @@ def check_statement(
         ("request", reply.request_digest),
         ("adapter_in", adapter_in),
         ("base", base),
-        ("update", update_sha256(reply.update)),
+        ("update", update_sha256(reply.update, reply.version)),
         *((name, reply.constants[name]) for name in CONSTANTS),
         *((name, request.settings[name]) for name in _ASKED if name in request.settings),
     ]

@@ -1,6 +1,6 @@
 """The finished adapter goes to every platform that trained it.
 
-Nothing depends on it: who is away, or speaks the older protocol, is named in the log and left out.
+Nothing depends on it: who is away is named in the log and left out.
 A run that is taken up again when it is finished delivers once more.
 """
 
@@ -21,7 +21,6 @@ from shared.protocol import (
     kind_of,
 )
 
-SINCE_VERSION = 5
 PATIENCE_S = 60.0
 
 log = logging.getLogger("fedinterest.server")
@@ -33,15 +32,13 @@ def deliver(grid: Grid, roll: Roll, state: Checkpoint, patience_s: float = PATIE
     Args:
         patience_s: how long receipts are waited for.
     """
-    delivery = AdapterDelivery(round=state.round, adapter=state.adapter, base=state.base)
+    delivery = AdapterDelivery(
+        round=state.round, adapter=state.adapter, base=state.base, version=roll.version
+    )
     expected = arrays_sha256(state.adapter)
     records = delivery.to_records()
     present = set(grid.get_node_ids())
-    platforms = {
-        node: name
-        for name, node in roll.nodes.items()
-        if node in present and roll.replies[name].version >= SINCE_VERSION
-    }
+    platforms = {node: name for name, node in roll.nodes.items() if node in present}
     messages = [
         Message(records, node, ADAPTER_QUERY, ttl=patience_s, group_id=str(state.round))
         for node in platforms

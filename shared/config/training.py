@@ -23,8 +23,8 @@ class ModelSettings(Settings):
             embeddings to the last one.
         history_length: most recent events the model reads.
         decay: weight of an event relative to the one after it, in (0, 1].
-        rank: directions of the adapter that one round trains; 192 at width 384 is 147,456 bytes an
-            update (float16).
+        rank: most directions of the adapter that one round trains; 1,536 is all of it at width 384
+            and four layers: 147,456 bytes an update, at two bits a number.
     """
 
     encoder: str = "embedded"
@@ -33,7 +33,7 @@ class ModelSettings(Settings):
     layers: int = Field(default=4, ge=1, le=100)
     history_length: int = Field(default=50, ge=1, le=1000)
     decay: float = Field(default=0.6, gt=0, le=1)
-    rank: int = Field(default=192, ge=1)
+    rank: int = Field(default=1536, ge=1)
 
     def constants(self) -> dict[str, int | float | str]:
         """What both sides must agree on about the model, as scalars of a train request."""
@@ -53,7 +53,7 @@ class TrainingSettings(Settings):
 
     Args:
         rounds: federation rounds.
-        learning_rate: of a platform's SGD; None is 70, and less for federations of fewer than
+        learning_rate: of a platform's SGD; None is 30, and less for federations of fewer than
             100,000 declared users, as the root of their number: the noise in a mean gradient
             falls with the users.
         targets_per_user: most events of a history that are predicted in a step.
@@ -74,7 +74,7 @@ class TrainingSettings(Settings):
         """The learning rate for a federation of `population` declared users in all."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 70.0 * min(1.0, math.sqrt(population / 100_000))
+        return 30.0 * min(1.0, math.sqrt(population / 100_000))
 
 
 class ServerSettings(Settings):

@@ -19,13 +19,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
-
-from dp_accounting.pld import privacy_loss_distribution as pld
-from dp_accounting.privacy_accountant import NeighboringRelation
+from typing import TYPE_CHECKING, Literal
 
 from shared.errors import AccountantError
 from shared.privacy.second_opinion import GRID_ERROR, Opinion, second_opinion
+
+# At run time only where a loss distribution is made: dp-accounting takes a second to import, and
+# most programs only read what was spent.
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 MIN_NOISE_MULTIPLIER = 0.2
 """Below this epsilon is in the hundreds, the accountants crawl, and no promise is left to make."""
@@ -55,10 +57,11 @@ holds for t < 1, by joint convexity for any other users' data, and under adaptiv
 Zhu et al. 2022, theorem 10.  Schuchardt et al. 2024 treat such mixtures in general.
 """
 
-_RELATIONS = {
-    "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
-    "replace_one": NeighboringRelation.REPLACE_ONE,
+_RELATIONS: dict[Relation, str] = {
+    "add_remove": "ADD_OR_REMOVE_ONE",
+    "replace_one": "REPLACE_ONE",
 }
+"""Names of dp-accounting's `NeighboringRelation`."""
 
 
 @dataclass(frozen=True)
@@ -155,17 +158,7 @@ def course(stages: Sequence[Sequence[Charge]], delta: float) -> list[float]:
     """
     _check_delta(delta)
     everything = [charge for stage in stages for charge in stage]
-    key = _key(everything)
-    grid = _grid(key) if key else 0.0
-    total: pld.PrivacyLossDistribution | None = None
-    found: list[float] = []
-    for stage in stages:
-        for charge in merged(stage):
-            part = _one_step(charge.sample_rate, charge.noise_multiplier, grid)
-            part = part.self_compose(charge.steps) if charge.steps > 1 else part
-            total = part if total is None else total.compose(part)
-        now = 0.0 if total is None else float(total.get_epsilon_for_delta(delta))
-        found.append(max(now, found[-1]) if found else now)
+    found = _course(tuple(_key(stage) for stage in stages), float(delta))
     last = epsilon(everything, delta)
     return [*(min(now, last) for now in found[:-1]), last] if found else []
 
@@ -287,19 +280,22 @@ def _spread(key: _Key) -> float:
 @lru_cache(maxsize=64)
 def _one_step(
     rate: float, noise: float, grid: float, relation: Relation = "add_remove"
-) -> pld.PrivacyLossDistribution:
+) -> "PrivacyLossDistribution":
+    from dp_accounting.pld import privacy_loss_distribution as pld
+    from dp_accounting.privacy_accountant import NeighboringRelation
+
     return pld.from_gaussian_mechanism(
         standard_deviation=noise,
         sampling_prob=rate,
         value_discretization_interval=grid,
         pessimistic_estimate=True,
-        neighboring_relation=_RELATIONS[relation],
+        neighboring_relation=NeighboringRelation[_RELATIONS[relation]],
     )
 
 
 @lru_cache(maxsize=1024)
 def _epsilon(key: _Key, delta: float, grid: float, relation: Relation = "add_remove") -> float:
-    total: pld.PrivacyLossDistribution | None = None
+    total: PrivacyLossDistribution | None = None
     for rate, noise, steps in key:
         part = _one_step(rate, noise, grid, relation)
         part = part.self_compose(steps) if steps > 1 else part
@@ -308,6 +304,23 @@ def _epsilon(key: _Key, delta: float, grid: float, relation: Relation = "add_rem
     if not math.isfinite(result):
         raise _refused("a delta above what the accountant truncates (1e-15)", delta, "delta")
     return result
+
+
+@lru_cache(maxsize=64)
+def _course(stages: tuple[_Key, ...], delta: float) -> tuple[float, ...]:
+    """Epsilon after each stage, on the grid of all of them."""
+    key = _key(Charge(*part) for stage in stages for part in stage)
+    grid = _grid(key) if key else 0.0
+    total: PrivacyLossDistribution | None = None
+    found: list[float] = []
+    for stage in stages:
+        for rate, noise, steps in stage:
+            part = _one_step(rate, noise, grid)
+            part = part.self_compose(steps) if steps > 1 else part
+            total = part if total is None else total.compose(part)
+        now = 0.0 if total is None else float(total.get_epsilon_for_delta(delta))
+        found.append(max(now, found[-1]) if found else now)
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)

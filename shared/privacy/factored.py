@@ -23,6 +23,7 @@ from shared.privacy.clipping import ClippedSum, clip_factors, clipped_sum
 Factors = tuple[torch.Tensor, torch.Tensor]
 """(B, T, I) a layer's inputs, and (B, T, O) the gradients of its outputs."""
 
+_AT_ONCE = 8  # users whose rows stay in a core's cache: a third of the time of all at once
 _SMALL, _LARGE = 1e-24, 1e30  # squared norms between which float32 products are safe
 
 
@@ -70,8 +71,12 @@ def factored_sum(factors: Sequence[Factors], clip_norm: float) -> ClippedSum:
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
     """(B, T, T) float64 inner products of (B, T, P)."""
-    wide = rows.double()
-    return wide @ wide.mT
+    users, positions = rows.shape[:2]
+    found = torch.empty(users, positions, positions, dtype=torch.float64)
+    for start in range(0, users, _AT_ONCE):
+        wide = rows[start : start + _AT_ONCE].double()
+        torch.bmm(wide, wide.mT, out=found[start : start + _AT_ONCE])
+    return found
 
 
 def _diagonal(gram: torch.Tensor) -> torch.Tensor:

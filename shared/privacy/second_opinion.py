@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
 
 GRID_ERROR = 5e-5
 """The share of itself by which PLD's grid may usually raise its bound."""
@@ -68,22 +67,27 @@ def second_opinion(key: Key, delta: float, *, slack: float) -> Opinion:
 def prv_opinion(prv: Any, delta: float, slack: float) -> Opinion | None:
     """PRV's view, or None where it cannot answer.  `prv`: an Opacus PRVAccountant."""
     error, delta_error = _MAX_GAP / 2, delta / 1000
-    from opacus.accountants.analysis.prv import PoissonSubsampledGaussianPRV
+    from opacus.accountants.analysis import prv as analysis
 
     steps = [count for _, _, count in prv.history]
     try:
-        prvs = [PoissonSubsampledGaussianPRV(rate, noise) for noise, rate, _ in prv.history]
+        prvs = [
+            analysis.PoissonSubsampledGaussianPRV(rate, noise) for noise, rate, _ in prv.history
+        ]
         domain = prv._get_domain(
             prvs=prvs, num_self_compositions=steps, eps_error=error, delta_error=delta_error
         )
         if domain.size > _PRV_MAX_POINTS:
             return None
-        lower, estimate, upper = (
-            float(value)
-            for value in prv._get_dprv(eps_error=error, delta_error=delta_error).compute_epsilon(
-                delta, delta_error, error
-            )
+        # As PRVAccountant._get_dprv does it, on the domain that is there: to find it is most of
+        # the work.
+        cut = [
+            analysis.TruncatedPrivacyRandomVariable(one, domain.t_min, domain.t_max) for one in prvs
+        ]
+        composed = analysis.compose_heterogeneous(
+            [analysis.discretize(one, domain) for one in cut], steps
         )
+        lower, estimate, upper = map(float, composed.compute_epsilon(delta, delta_error, error))
     except (RuntimeError, ValueError, IndexError, FloatingPointError):
         return None
     if not (math.isfinite(lower) and math.isfinite(upper)):
@@ -99,6 +103,8 @@ def prv_opinion(prv: Any, delta: float, slack: float) -> Opinion | None:
 
 def gaussian_epsilon(inverse_variance: float, delta: float) -> float:
     """Exact epsilon of a Gaussian mechanism with sensitivity 1 (Balle & Wang 2018, theorem 8)."""
+    from scipy import optimize, special
+
     root = math.sqrt(inverse_variance)
 
     def excess(eps: float) -> float:

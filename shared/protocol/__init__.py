@@ -26,12 +26,13 @@ Rules:
 """
 
 from shared.protocol.delivery import ADAPTER_QUERY, AdapterDelivery, AdapterReceipt
-from shared.protocol.hashes import WIRE, arrays_sha256, update_sha256
+from shared.protocol.hashes import arrays_sha256
 from shared.protocol.head import OLDEST_VERSION, PROTOCOL_VERSION, answered_in, kind_of
 from shared.protocol.refusal import Refusal
 from shared.protocol.roll_call import CATALOGUE_QUERY, CatalogueReply, catalogue_query
 from shared.protocol.train_reply import CONSTANTS, MAX_STATEMENT_BYTES, TrainReply
 from shared.protocol.train_request import TRAIN, TrainRequest
+from shared.protocol.updates import travelling, update_sha256
 
 __all__ = [
     "ADAPTER_QUERY",
@@ -41,7 +42,6 @@ __all__ = [
     "OLDEST_VERSION",
     "PROTOCOL_VERSION",
     "TRAIN",
-    "WIRE",
     "AdapterDelivery",
     "AdapterReceipt",
     "CatalogueReply",
@@ -52,5 +52,6 @@ __all__ = [
     "arrays_sha256",
     "catalogue_query",
     "kind_of",
+    "travelling",
     "update_sha256",
 ]

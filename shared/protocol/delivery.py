@@ -16,23 +16,25 @@ ADAPTER_QUERY = "query.adapter"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AdapterDelivery:
-    """What was learned, once a run is finished.  Since version 5.
+    """What was learned, once a run is finished.
 
     Args:
         round: the last one.
         adapter: name -> float32 tensor, in order.
         base: the whitening's float32 arrays.
+        version: the one that the run's messages are in.
     """
 
     round: int
     adapter: dict[str, NDArray[np.float32]]
     base: dict[str, NDArray[np.float32]]
+    version: int = PROTOCOL_VERSION
 
     def to_records(self) -> RecordDict:
         """As Flower records."""
         head = head_of(
             "adapter-delivery",
-            PROTOCOL_VERSION,
+            self.version,
             round=self.round,
             adapter_names=list(self.adapter),
             base_names=list(self.base),
@@ -40,8 +42,8 @@ class AdapterDelivery:
         return RecordDict(
             {
                 HEAD: head,
-                "adapter": tensors(self.adapter, PROTOCOL_VERSION),
-                "base": tensors(self.base, PROTOCOL_VERSION),
+                "adapter": tensors(self.adapter),
+                "base": tensors(self.base),
             }
         )
 
@@ -50,11 +52,11 @@ class AdapterDelivery:
         """Parse, or raise ProtocolError."""
         fields = {"round", "adapter_names", "base_names"}
         head = read_head(records, "adapter-delivery", fields, {"adapter", "base"})
-        version = scalar(head, "version", int)
         delivery = cls(
             round=round_in(head),
-            adapter=floats(records, "adapter", words(head, "adapter_names"), version),
-            base=floats(records, "base", words(head, "base_names"), version),
+            adapter=floats(records, "adapter", words(head, "adapter_names")),
+            base=floats(records, "base", words(head, "base_names")),
+            version=scalar(head, "version", int),
         )
         finite(delivery.adapter)
         finite(delivery.base)
@@ -68,15 +70,17 @@ class AdapterReceipt:
     Args:
         platform: its name.
         adapter: `arrays_sha256` of what it received: the coordinator's own number.
+        version: of the delivery.
     """
 
     platform: str
     adapter: str
+    version: int = PROTOCOL_VERSION
 
     def to_records(self) -> RecordDict:
         """As Flower records."""
         head = head_of(
-            "adapter-receipt", PROTOCOL_VERSION, platform=self.platform, adapter=self.adapter
+            "adapter-receipt", self.version, platform=self.platform, adapter=self.adapter
         )
         return RecordDict({HEAD: head})
 
@@ -84,4 +88,8 @@ class AdapterReceipt:
     def from_records(cls, records: RecordDict) -> Self:
         """Parse, or raise ProtocolError."""
         head = read_head(records, "adapter-receipt", {"platform", "adapter"}, set())
-        return cls(platform=scalar(head, "platform", str), adapter=hash_in(head, "adapter"))
+        return cls(
+            platform=scalar(head, "platform", str),
+            adapter=hash_in(head, "adapter"),
+            version=scalar(head, "version", int),
+        )

@@ -2,11 +2,7 @@
 
 import hashlib
 
-import numpy as np
-
 from shared.records import Arrays, Scalar, c_order
-
-WIRE = np.float16  # of updates: far finer than the noise in them, at half the bytes
 
 
 def arrays_sha256(arrays: Arrays) -> str:
@@ -18,12 +14,6 @@ def arrays_sha256(arrays: Arrays) -> str:
             digest.update(len(field).to_bytes(8, "little") + field)
         digest.update(little.tobytes())
     return digest.hexdigest()
-
-
-def update_sha256(update: Arrays) -> str:
-    """`arrays_sha256` of an update as it travels: both ends compute the same."""
-    with np.errstate(over="ignore"):
-        return arrays_sha256({name: value.astype(WIRE) for name, value in update.items()})
 
 
 def settings_sha256(settings: dict[str, Scalar]) -> str:

@@ -6,10 +6,11 @@ from flwr.app import ConfigRecord, RecordDict
 
 from shared.records import Scalar, only, part, protocol_error, scalar
 
-PROTOCOL_VERSION = 5
-"""4: replies are signed.  5: the finished adapter is delivered, and an adapter travels as one
-array, not as one for each tensor, which a round would spend most of its time on."""
-OLDEST_VERSION = 4
+PROTOCOL_VERSION = 6
+"""5: the finished adapter is delivered, and an adapter travels as one array, not as one for each
+tensor, which a round would spend most of its time on.  6: an update travels as two bits a number,
+not as float16 (`shared.protocol.grid`)."""
+OLDEST_VERSION = 5
 HEAD = "fedinterest"
 
 _HEX = re.compile(r"[0-9a-f]{64}")

@@ -1,4 +1,4 @@
-"""Named float tensors in a message: one array that holds them all, or one for each."""
+"""Named float tensors in a message: one array that holds them all."""
 
 import json
 from collections.abc import Mapping
@@ -8,21 +8,18 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from shared.records import Arrays, c_order, from_array_record, part, protocol_error, to_array_record
+from shared.records import Arrays, c_order, part, protocol_error
 
 _PACKED = "safetensors"
-_PACKED_SINCE = 5
 _LENGTH = 8  # bytes of a header's length, by the format
 
 
-def tensors(arrays: Arrays, version: int) -> ArrayRecord:
-    """`arrays` as a message of `version` carries them.
+def tensors(arrays: Arrays) -> ArrayRecord:
+    """`arrays` as a message carries them.
 
     Flower moves every array as two objects of its own, each with a request and a look-up at every
-    station; since version 5 there is one array, of safetensors' bytes.
+    station: there is one array, of safetensors' bytes.
     """
-    if version < _PACKED_SINCE:
-        return to_array_record(arrays)
     data = save({name: c_order(value) for name, value in arrays.items()})
     packed = Array(dtype="uint8", shape=(len(data),), stype=_PACKED, data=data)
     return ArrayRecord({_PACKED: packed})
@@ -32,7 +29,6 @@ def floats(
     records: RecordDict,
     name: str,
     names: list[str],
-    version: int,
 ) -> dict[str, NDArray[np.float32]]:
     """What `tensors` wrote as the record `name`, in the order of `names`, as float32.
 
@@ -40,10 +36,7 @@ def floats(
         ProtocolError: other names than `names`, another dtype, anything but tensors in the bytes.
     """
     record = part(records, name, ArrayRecord)
-    if version < _PACKED_SINCE:
-        found = from_array_record(record, np.float32, names, name)
-    else:
-        found = _unpacked(record, names, name)
+    found = _unpacked(record, names, name)
     return {key: value.astype(np.float32, copy=False) for key, value in found.items()}
 
 

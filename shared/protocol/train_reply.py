@@ -3,20 +3,24 @@
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-from numpy.typing import NDArray
+from flwr.app import ConfigRecord, RecordDict
 
-from shared.protocol.hashes import WIRE
-from shared.protocol.head import HEAD, PROTOCOL_VERSION, hash_in, head_of, read_head, round_in
+from shared.protocol.head import (
+    HEAD,
+    PROTOCOL_VERSION,
+    answered_in,
+    hash_in,
+    head_of,
+    read_head,
+    round_in,
+)
+from shared.protocol.updates import Update, from_parts, part_names, to_parts
 from shared.records import (
     Scalar,
-    from_array_record,
     only,
     part,
     protocol_error,
     scalar,
-    to_array_record,
     words,
 )
 from shared.transparency.envelope import STATEMENT, Envelope
@@ -32,7 +36,8 @@ class TrainReply:
     Args:
         platform: its name.
         round, request_digest: what is answered.
-        update: trained name -> float32 tensor, new adapter minus old; it travels as float16.
+        update: trained name -> float32 tensor, new adapter minus old, with the values that
+            `travelling` gave it.
         constants: `steps`, `noise_multiplier`, `clip_norm`, `sample_rate`: public, none of them
             computed from private data.
         envelope: the signed statement of this release; None travels as an empty one, which the
@@ -43,7 +48,7 @@ class TrainReply:
     platform: str
     round: int
     request_digest: str
-    update: dict[str, NDArray[np.float32]]
+    update: Update
     constants: dict[str, Scalar]
     envelope: Envelope | None = None
     version: int = PROTOCOL_VERSION
@@ -62,14 +67,9 @@ class TrainReply:
             signature=b"" if signed is None else signed.signature,
             key_id="" if signed is None else signed.key_id,
         )
-        with np.errstate(over="ignore"):  # becomes infinite, which the coordinator leaves out
-            update = {name: value.astype(WIRE) for name, value in self.update.items()}
+        constants = ConfigRecord(dict(self.constants))
         return RecordDict(
-            {
-                HEAD: head,
-                "constants": ConfigRecord(dict(self.constants)),
-                "update": to_array_record(update),
-            }
+            {HEAD: head, "constants": constants, **to_parts(self.update, self.version)}
         )
 
     @classmethod
@@ -77,7 +77,8 @@ class TrainReply:
         """Parse, or raise ProtocolError."""
         fields = {"platform", "round", "request_digest", "update_names"}
         signed = {"statement", "signature", "key_id"}
-        head = read_head(records, "train-reply", fields | signed, {"constants", "update"})
+        parts = {"constants", *part_names(answered_in(records))}
+        head = read_head(records, "train-reply", fields | signed, parts)
         constants = part(records, "constants", ConfigRecord)
         only(constants, set(CONSTANTS), "constants")
         found: dict[str, Scalar] = {
@@ -85,16 +86,15 @@ class TrainReply:
         }
         if any(value < 0 for value in found.values() if isinstance(value, int | float)):
             raise protocol_error("constants of at least 0", "a negative one", "constants")
-        names = words(head, "update_names")
-        update = from_array_record(part(records, "update", ArrayRecord), WIRE, names, "update")
+        version = scalar(head, "version", int)
         return cls(
             platform=scalar(head, "platform", str),
             round=round_in(head),
             request_digest=hash_in(head, "request_digest"),
-            update={name: value.astype(np.float32) for name, value in update.items()},
+            update=from_parts(records, words(head, "update_names"), version),
             constants=found,
             envelope=_envelope(head),
-            version=scalar(head, "version", int),
+            version=version,
         )
 
 

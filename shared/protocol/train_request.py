@@ -71,8 +71,8 @@ class TrainRequest:
             {
                 HEAD: head,
                 "settings": ConfigRecord(dict(self.settings)),
-                "adapter": tensors(self.adapter, self.protocol_version),
-                "base": tensors(self.base, self.protocol_version),
+                "adapter": tensors(self.adapter),
+                "base": tensors(self.base),
             }
         )
 
@@ -84,9 +84,9 @@ class TrainRequest:
         version = scalar(head, "version", int)
         request = cls(
             round=round_in(head),
-            adapter=floats(records, "adapter", words(head, "adapter_names"), version),
+            adapter=floats(records, "adapter", words(head, "adapter_names")),
             trained=words(head, "trained_names"),
-            base=floats(records, "base", words(head, "base_names"), version),
+            base=floats(records, "base", words(head, "base_names")),
             settings=scalars(part(records, "settings", ConfigRecord), "settings"),
             protocol_version=version,
         )

@@ -28,7 +28,7 @@ from shared.errors import ConfigError
 from shared.model import InterestModel, trained_in
 from shared.objective import losses, windows
 from shared.privacy.randomness import UnsafeSeed
-from shared.protocol import WIRE
+from shared.protocol import PROTOCOL_VERSION, travelling
 from shared.training import LocalPlan, local_round
 from simulations.attacks.victim import Victim, subset
 
@@ -126,7 +126,10 @@ def train(
             dataclasses.replace(plan, trained=name),
             secret,
         )
-        seen = {key: value.astype(WIRE).astype(np.float64) for key, value in update.items()}
+        seen = {
+            key: value.astype(np.float64)
+            for key, value in travelling(update, PROTOCOL_VERSION).items()
+        }
         adapter, state = server.apply(state, adapter, seen)
     return model.load(adapter)
 

@@ -32,7 +32,6 @@ from shared.model import InterestModel
 from shared.objective import windows
 from shared.privacy.randomness import UnsafeSeed
 from shared.privacy.sampling import poisson_sample
-from shared.protocol import WIRE
 from shared.training import LocalPlan, local_round
 from simulations.attacks.victim import Victim, subset
 
@@ -83,7 +82,8 @@ def batch_plan(plan: LocalPlan, users: int) -> LocalPlan:
 def observe(
     victim: Victim, users: NDArray[np.int64], plan: LocalPlan, *, seed: int, label: str
 ) -> Seen:
-    """One step of the first round by the real code, as it travels, and what was in it.
+    """One step of the first round by the real code, and what was in it: in half precision, which
+    says more than the two bits a number that travel.
 
     Args:
         users: those the platform has; who takes part is drawn by `plan.sample_rate`.
@@ -95,7 +95,7 @@ def observe(
     secret = UnsafeSeed(seed).open(platform=label, round=_ROUND, request="", data="")
     model = InterestModel(victim.model, victim.width).load(adapter)
     plan = dataclasses.replace(plan, trained=name, steps=1)
-    sent = local_round(model, victim.ground, own, plan, secret)[name].astype(WIRE)
+    sent = local_round(model, victim.ground, own, plan, secret)[name].astype(np.float16)
     factor = plan.sample_rate * plan.population / plan.learning_rate
     gradient = -sent.astype(np.float64) * factor
     if plan.private:

@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -74,10 +76,22 @@ def answers(
         return {name: Answer(0.0, "nothing was charged") for name in ACCOUNTANTS}
     return {
         "pld": Answer(reported, "upper bound, reported"),
-        "prv": _prv(charges, delta, relation, reported),
-        "rdp": _rdp(charges, delta, relation),
-        "exact": _exact(charges, delta, relation),
+        **_others(tuple(charges), delta, relation, reported),
     }
+
+
+@lru_cache(maxsize=256)
+def _others(
+    charges: tuple[Charge, ...], delta: float, relation: Relation, reported: float
+) -> MappingProxyType[str, Answer]:
+    """All but PLD; remembered for the life of the process, as PLD's numbers are."""
+    return MappingProxyType(
+        {
+            "prv": _prv(charges, delta, relation, reported),
+            "rdp": _rdp(charges, delta, relation),
+            "exact": _exact(charges, delta, relation),
+        }
+    )
 
 
 def disagreements(found: dict[str, Answer]) -> list[str]:

@@ -38,6 +38,7 @@ from shared.privacy.sampling import poisson_sample
 from shared.protocol import TRAIN, TrainReply, TrainRequest
 from shared.training import LocalPlan, Steps, by_length
 from shared.whitening import Whitening
+from simulations.audits.overheard import Overheard
 from simulations.engines.inprocess import InProcessGrid
 
 LENGTH = 2
@@ -165,12 +166,14 @@ class Witness:
         others: how many of its users are no canaries; they come first.
         crew: the canaries.
         seed: of the platform's randomness.
+        heard: what it noised.
     """
 
     platform: Platform
     others: int
     crew: Crew
     seed: int
+    heard: Overheard
     sightings: list[Sighting] = field(default_factory=list)
     released: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -201,7 +204,7 @@ class Witness:
         self.released[plan.trained] = self.released.get(plan.trained, np.float32(0)) + released
         # SGD moved the weights by minus the learning rate times the noised sum over a constant
         scale = -plan.sample_rate * plan.population / plan.learning_rate
-        rest = torch.from_numpy(reply.update[plan.trained]).double() * scale
+        rest = torch.from_numpy(self.heard.of(reply)[plan.trained]).double() * scale
         taken = np.zeros(len(sequences), np.int64)
         for step in range(plan.steps):
             users = poisson_sample(

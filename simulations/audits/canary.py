@@ -40,7 +40,8 @@ VERDICT = 0.9999
 """Of the bounds that the verdict is taken on: four of them, so one false alarm in 2,500 at most."""
 FEWEST = 20
 THREAT = (
-    "The attacker sees every request to the platform and every update it sends, and knows all "
+    "The attacker sees every request to the platform and every update as it was noised, before it "
+    "is cut to the two bits a number that travel, and knows all "
     "users' histories but not which canaries are in, the public negatives, and which of the other "
     "users were sampled. It does not know the noise."
 )
@@ -197,6 +198,7 @@ def _play(
     from clients.app import app
     from server.rounds.log import Event
     from simulations.audits.canaries import Crew, WatchedGrid, Witness, played
+    from simulations.audits.overheard import overhearing
     from simulations.engines.inprocess import serve
     from simulations.run import write_settings
 
@@ -228,15 +230,18 @@ def _play(
     sequences = crew.joined(before.sequences)
     own = Platform.create(folder, record, before.catalogue, before.states, sequences)
     write_settings(run, settings)
-    witness = Witness(own, len(before.sequences), crew, seed)
 
     def listen(event: Event) -> None:
         if event.kind == "round":
             progress("training with canaries", event.round, training.rounds)
 
     threads = settings.speed.threads or torch.get_num_threads()
-    grid = WatchedGrid(app, {before.name: folder}, run_folder=run, threads=threads, watch=witness)
-    serve(grid, run, listen)
+    with overhearing() as heard:
+        witness = Witness(own, len(before.sequences), crew, seed, heard)
+        grid = WatchedGrid(
+            app, {before.name: folder}, run_folder=run, threads=threads, watch=witness
+        )
+        serve(grid, run, listen)
     if len(witness.sightings) != training.rounds:
         raise RunError(
             expected=f"{training.rounds} rounds watched",

@@ -16,7 +16,7 @@ frozen ranking's first `rerank`, against others from there.  Uniformly drawn oth
 only what the frozen ranking knows already.
 
 20 pairs of 96 tokens through the embedded encoder are about 2e10 multiplications, 0.7 seconds on
-one core for each user who is scored: evaluate it on a sample of users.
+one core for each user who is scored: evaluate it on a GPU (see `reading`), or on a sample of users.
 
 Shape legend: `B` users, `V` items, `K` others of an example.
 """
@@ -40,7 +40,7 @@ from simulations.baselines.learning import (
     require_settings,
     seeded,
 )
-from simulations.baselines.reading import Text, TextModel, TextReader, fine_tune, require_texts
+from simulations.baselines.reading import TextModel, TextReader, fine_tune, require_texts
 
 _ABOVE = 2.0  # frozen scores are cosines: whatever is above 1 is above all of them
 _EXAMPLES_AT_ONCE = 256
@@ -82,10 +82,7 @@ class BertPairScorer:
         read = [history[-self.length :] for history in histories]
         total = self.frozen.scores(read)
         first = leading(total, read, self.rerank)
-        pairs: list[Text] = []
-        for history, items in zip(read, first, strict=True):
-            pairs += [self.model.reader.pair(history, item) for item in items.tolist()]
-        logits = self.model.logits(pairs, self.batch)[:, 0]
+        logits = self.model.logits(self.model.reader.writer.pairs(read, first), self.batch)[:, 0]
         for row, (items, said) in enumerate(
             zip(first, logits.split([len(items) for items in first]), strict=True)
         ):
@@ -229,11 +226,12 @@ def pair_loss(
     model: TextModel, examples: Sequence[Example], negatives: int, rng: np.random.Generator
 ) -> torch.Tensor:
     """Binary cross-entropy, mean over the pairs: every example's item and K of its others."""
-    texts, labels = [], []
+    items, labels = [], []
     for example in examples:
         count = min(negatives, len(example.others))
         others = rng.choice(example.others, size=count, replace=False)
-        for item in (example.item, *others.tolist()):
-            texts.append(model.reader.pair(example.history, item))
+        items.append(np.append(example.item, others))
         labels += [1.0] + [0.0] * count
-    return functional.binary_cross_entropy_with_logits(model(texts)[:, 0], torch.tensor(labels))
+    said = model(model.reader.writer.pairs([example.history for example in examples], items))[:, 0]
+    wanted = torch.tensor(labels, device=said.device)
+    return functional.binary_cross_entropy_with_logits(said, wanted)

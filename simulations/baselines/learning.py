@@ -32,9 +32,13 @@ _POOL = 16  # batches whose users are sorted by length together
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's CPU generator (weights, dropout) starts at `seed` inside, and is put back after."""
-    with torch.random.fork_rng(devices=()):
+    """torch's generators (weights, dropout) start at `seed` inside, and are put back after: the
+    CPU's, and the current GPU's where there is one."""
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed(seed)
         yield
 
 

@@ -1,22 +1,16 @@
-"""A BERT-like model that reads histories as text, and how it is fine-tuned on a CPU.
+"""A BERT-like model that reads histories as text (`writing`), and how it is fine-tuned.
 
-A history is written newest first, item texts apart by the tokenizer's separator, and cut where the
-room ends; an item's own text is cut first, so that a long one does not push the others out:
+The network is on a GPU where torch finds one, and reads in bfloat16 there (weights, optimiser and
+head stay float32): minutes for what takes hours on a CPU, but no run repeats another to the bit.
 
-    [CLS] newest [SEP] the one before [SEP] ...                                a history
-    [CLS] newest [SEP] the one before [SEP] ... [SEP] candidate [SEP]          a pair
-
-as in Devlin et al. 2019, "BERT" (arXiv 1810.04805), where the second part of a pair has its own
-segment embedding.  Tokenizers without such marks do without.
-
-Shapes: `B` texts, `T` tokens, `D` width, `V` items.
+Shapes: `B` texts, `D` width.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,51 +19,41 @@ from shared.encoder import load_encoder
 from shared.errors import DataError, EncoderError
 from shared.model_folder import find_model
 from shared.pooling import Pooling, pool
-from simulations.baselines.learning import History, Progress
+from simulations.baselines.learning import Progress
+from simulations.baselines.writing import Texts, Writer
 
 _WARM_UP = 0.1  # share of the steps in which the rate rises, before it falls to 0 linearly
 _WEIGHT_DECAY = 0.01
 _CLIP = 1.0
+_ON_GPU = 32  # times as many texts at once: what fills a CPU's cache leaves a GPU idle
 
 
-@dataclass(frozen=True)
-class Text:
-    """Token ids, and where the second part of a pair begins (their number, where there is none)."""
-
-    tokens: list[int]
-    second: int
+def device() -> torch.device:
+    """Where text models are trained and read: the GPU where torch finds one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class TextReader(nn.Module):
-    """A network that is trained, with the catalogue's items as tokens.
+    """A network that is trained, and what writes the catalogue's items for it.
 
     Args:
         network: in evaluation mode; all its parameters are trained.
-        tokens: of every item, without special ones.
-        first, between, filler: ids of the marks, None where the tokenizer has none, and of padding.
-        max_tokens: of a history or a pair.
+        writer: histories and pairs as its tokens.
+
+    Attributes:
+        mixed: whether it reads in bfloat16, as it does on a GPU.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        tokens: list[list[int]],
-        *,
-        pooling: Pooling,
-        first: int | None,
-        between: int | None,
-        filler: int,
-        max_tokens: int,
-    ) -> None:
+    def __init__(self, network: nn.Module, writer: Writer, *, pooling: Pooling) -> None:
         super().__init__()
-        self.network = network.requires_grad_(True)
+        self.device = device()
+        self.mixed = self.device.type != "cpu"
+        self.network = network.requires_grad_(True).to(self.device)
+        self.writer = writer
         config: Any = network.config
         self.width = int(config.hidden_size)
-        self.max_tokens = max_tokens
         self._segments = getattr(config, "type_vocab_size", 0) >= 2
-        self._tokens, self._pooling, self._filler = tokens, pooling, filler
-        self._first = [] if first is None else [first]
-        self._between = [] if between is None else [between]
+        self._pooling = pooling
 
     @classmethod
     def load(
@@ -113,50 +97,28 @@ class TextReader(nn.Module):
             )
         fillers = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, 0)
         filler = next(int(token) for token in fillers if token is not None)
-        return cls(
-            frozen.network,
+        writer = Writer(
             [ids or [filler] for ids in tokens],
-            pooling=frozen.pooling,
             first=tokenizer.cls_token_id,
             between=tokenizer.sep_token_id,
             filler=filler,
             max_tokens=frozen.max_tokens,
         )
+        return cls(frozen.network, writer, pooling=frozen.pooling)
 
-    def history(self, items: History) -> Text:
-        """A history that is not empty, by itself."""
-        tokens = self._written(items, self.max_tokens)
-        return Text(tokens, len(tokens))
-
-    def pair(self, items: History, candidate: int) -> Text:
-        """A history and a candidate; the candidate is whole, the history gets what room is left."""
-        last = self._tokens[candidate] + self._between
-        # a model with few places keeps at least half of them for the history
-        last = last[: self.max_tokens // 2]
-        tokens = self._written(items, self.max_tokens - len(last))
-        return Text(tokens + last, len(tokens))
-
-    def _written(self, items: History, room: int) -> list[int]:
-        tokens = list(self._first)
-        for item in items[::-1].tolist():
-            if len(tokens) >= room:
-                break
-            tokens += self._tokens[item] + self._between
-        return tokens[:room]
-
-    def forward(self, texts: Sequence[Text]) -> torch.Tensor:
-        """(B, D) pooled states; what is padded is not read."""
-        longest = max(len(text.tokens) for text in texts)
-        ids = torch.full((len(texts), longest), self._filler, dtype=torch.int64)
-        mask, kinds = torch.zeros_like(ids), torch.zeros_like(ids)
-        for row, text in enumerate(texts):
-            size = len(text.tokens)
-            ids[row, :size] = torch.tensor(text.tokens)
-            mask[row, :size] = 1
-            kinds[row, text.second : size] = 1
+    def forward(self, texts: Texts) -> torch.Tensor:
+        """(B, D) float32 pooled states; what is padded is not read."""
+        ids = torch.from_numpy(texts.ids).to(self.device)
+        sizes, seconds = (
+            torch.from_numpy(part)[:, None].to(self.device) for part in (texts.sizes, texts.seconds)
+        )
+        places = torch.arange(ids.shape[1], device=self.device)
+        mask = (places < sizes).to(torch.int64)
+        kinds = mask * (places >= seconds)
         segments = {"token_type_ids": kinds} if self._segments else {}
-        found = self.network(input_ids=ids, attention_mask=mask, **segments)
-        return pool(found.last_hidden_state, mask, self._pooling)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            found = self.network(input_ids=ids, attention_mask=mask, **segments)
+        return pool(found.last_hidden_state.float(), mask, self._pooling)
 
 
 class TextModel(nn.Module):
@@ -173,21 +135,25 @@ class TextModel(nn.Module):
         self.head = nn.Linear(reader.width, outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.to(reader.device)
 
-    def forward(self, texts: Sequence[Text]) -> torch.Tensor:
-        """(B, outputs) logits."""
+    def forward(self, texts: Texts) -> torch.Tensor:
+        """(B, outputs) float32 logits, where the network is."""
         logits: torch.Tensor = self.head(self.dropout(self.reader(texts)))
         return logits
 
     @torch.no_grad()
-    def logits(self, texts: Sequence[Text], batch: int) -> torch.Tensor:
-        """(B, outputs) float32, `batch` texts of similar length at a time."""
-        found = torch.zeros(len(texts), self.head.out_features)
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row].tokens))
+    def logits(self, texts: Texts, batch: int) -> torch.Tensor:
+        """(B, outputs) float32 on the CPU, `batch` texts of similar length at a time; more on a
+        GPU."""
+        if self.reader.device.type != "cpu":
+            batch *= _ON_GPU
+        found = torch.zeros(len(texts), self.head.out_features, device=self.reader.device)
+        order = np.argsort(texts.sizes, kind="stable")
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            found[rows] = self([texts[row] for row in rows])
-        return found
+            found[torch.from_numpy(rows).to(found.device)] = self(texts[rows])
+        return found.cpu()
 
 
 def require_texts(texts: Sequence[str], items: int) -> None:

@@ -110,9 +110,9 @@ def test_a_repeated_round_is_charged_and_has_fresh_noise(home: Home) -> None:
     after = opened(home).train(request)
     assert len(read_ledger(platform.ledger_path).entries) == 4
     name = next(iter(first.update))
-    gap = np.abs(after.update[name] - first.update[name])
-    # Fresh noise: they differ by about noise * sqrt(2) everywhere, far more than one user could.
-    assert np.median(gap) > 0.5 * np.median(np.abs(first.update[name]))
+    # Fresh noise: a quarter and more of them is new, which one user of many cannot do by leaving.
+    alike = np.corrcoef(after.update[name].ravel(), first.update[name].ravel())[0, 1]
+    assert alike < 0.85
 
 
 def test_somebody_unknown_is_noted_all_the_same(home: Home) -> None:

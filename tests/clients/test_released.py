@@ -13,7 +13,7 @@ from clients.released import Released
 from shared.config.federation import Member, PublicSettings
 from shared.config.training import OWN, TrainingSettings
 from shared.errors import AdapterError, ProtocolError, RunError
-from shared.protocol import WIRE, TrainRequest
+from shared.protocol import OLDEST_VERSION, PROTOCOL_VERSION, TrainRequest, travelling
 from simulations.audits.checks.site import histories, request, site
 
 A, B = "blocks.000.lora_B", "blocks.001.lora_B"
@@ -41,15 +41,18 @@ def test_the_sum_of_rounds(tmp_path: Path) -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(st.floats(-60000, 60000), min_size=1, max_size=6))
-def test_it_is_kept_as_it_travelled(values: list[float]) -> None:
+@given(
+    values=st.lists(st.floats(-60000, 60000, width=32), min_size=1, max_size=6),
+    version=st.sampled_from([OLDEST_VERSION, PROTOCOL_VERSION]),
+)
+def test_it_is_kept_as_it_travelled(values: list[float], version: int) -> None:
     import tempfile
 
     update = {A: np.array([values], np.float32)}
     with tempfile.TemporaryDirectory() as folder:
         released = Released(Path(folder))
-        released.keep(7, update)
-        assert np.array_equal(released.total(7)[A], update[A].astype(WIRE).astype(np.float32))
+        released.keep(7, travelling(update, version))
+        assert np.array_equal(released.total(7)[A], travelling(update, version)[A])
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_a_round_starts_from_the_own_model(
     assert first != second
     for name in starts[2]:
         moved = {first: updates[0], second: updates[1]}[name][name]
-        expected = np.float32(3) + np.float32(0.25) * moved.astype(WIRE).astype(np.float32)
+        expected = np.float32(3) + np.float32(0.25) * moved
         np.testing.assert_allclose(starts[2][name], expected, rtol=1e-6)
     # another user, the same releases: the same start
     other = site(tmp_path / "other", histories(10, 1), steps=100, epsilon=1e4)

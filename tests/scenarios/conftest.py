@@ -114,6 +114,10 @@ class Warm:
         """Its exit code; minus the signal that ended it."""
         return self._ask({"wait": process})
 
+    def account(self, rounds: int, platforms: list[str]) -> None:
+        """Have the promises of a run of these platforms worked out once, for all processes."""
+        self._ask({"account": {"rounds": rounds, "platforms": platforms}})
+
     def close(self) -> None:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
@@ -123,7 +127,8 @@ class Warm:
 
 
 @pytest.fixture(scope="session")
-def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _template(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
+    # `warm` is asked for here so that it starts beside the first tests, on another core
     folder = tmp_path_factory.mktemp("template") / "federation"
     tiny = runpy.run_path(str(Path(__file__).with_name("tiny_world.py")))
     tiny["write_federation"](folder)

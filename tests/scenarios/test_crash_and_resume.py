@@ -65,6 +65,7 @@ def unbroken(shared_place, warm) -> str:
     shared_place.without("news")  # two platforms: half the time
     shared_place.edit("federation.toml", "rounds = 4", f"rounds = {ROUNDS}")
     run = shared_place.folder / "unbroken"
+    warm.account(ROUNDS, ["shop", "films"])
     assert warm.wait(begin(warm, shared_place, run)) == 0
     assert len({line["adapter_sha256"] for line in lines_of(run)}) == ROUNDS + 1
     return whole(run)

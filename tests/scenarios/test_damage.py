@@ -15,6 +15,9 @@ from shared.adapters import load_peft
 from shared.errors import AdapterError
 from simulations.audits.verify import verify
 
+SAME = ("--rounds", 2, "--seed", 1)
+"""What every run here is simulated with, so that they may be compared."""
+
 
 def hash_of(run: Path) -> str:
     return str(json.loads((run / "summary.json").read_text())["adapter_sha256"])
@@ -23,8 +26,7 @@ def hash_of(run: Path) -> str:
 @pytest.fixture(scope="module")
 def finished(shared_place, warm) -> Path:
     """The folder of one run, for the tests that spoil what a run leaves."""
-    arguments = ("--rounds", 2, "--seed", 1, "--out", "run")
-    process = warm.start(shared_place, "simulate", shared_place.toml, *arguments)
+    process = warm.start(shared_place, "simulate", shared_place.toml, *SAME, "--out", "run")
     assert warm.wait(process) == 0, (shared_place.folder / "stderr.txt").read_text()
     return shared_place.folder
 
@@ -139,10 +141,26 @@ def test_an_adapter_for_another_base_model(finished) -> None:
     load_peft(adapter, base={})
 
 
+@pytest.fixture(scope="module")
+def writes(shared_place) -> int:
+    """How often a run with an empty cache waits for the disk."""
+    real, calls = os.fsync, [0]
+
+    def fsync(descriptor: int) -> None:
+        calls[0] += 1
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDINTEREST_CACHE", str(shared_place.folder / "another cache"))
+        patch.setattr(os, "fsync", fsync)
+        assert shared_place.simulate("counted", *SAME).exit_code == 0
+    return calls[0]
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.85])
-def test_a_full_disk(share: float, finished, place, monkeypatch) -> None:
+def test_a_full_disk(share: float, finished, writes, place, monkeypatch) -> None:
     """In preparation, in training and after it; with space again, the run goes on."""
-    real, calls, full = os.fsync, [0], [0]
+    real, calls, full = os.fsync, [0], [max(5, int(writes * share))]
 
     def fsync(descriptor: int) -> None:
         calls[0] += 1
@@ -151,11 +169,7 @@ def test_a_full_disk(share: float, finished, place, monkeypatch) -> None:
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    arguments = ("--rounds", 2, "--seed", 1)
-    assert place.simulate("counted", *arguments).exit_code == 0
-    shutil.rmtree(place.cache)
-    full[0], calls[0] = max(5, int(calls[0] * share)), 0
-    place.refused(11, "disk", "full", "Free some space", more=arguments)
+    place.refused(11, "disk", "full", "Free some space", more=SAME)
     full[0] = 0
     result = place.call("simulate", "--out", place.folder / "run", "--resume")
     assert result.exit_code == 0, result.stderr

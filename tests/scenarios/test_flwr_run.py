@@ -34,7 +34,7 @@ SETTINGS = {
     },
     "model": {"rank": 8, "layers": 2},
     "privacy": {"sample_rate": 0.3, "steps_per_round": 2},
-    "training": {"rounds": 2},
+    "training": {"rounds": 2, "learning_rate": 2.0},
     "server": {"round_timeout_s": 120},
     "speed": {"threads": 1},
 }

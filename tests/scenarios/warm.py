@@ -6,6 +6,7 @@ processes.  Requests and answers are JSON lines; see `Warm` in conftest.py.
 
 import json
 import os
+import runpy
 import signal
 import sys
 import traceback
@@ -35,6 +36,19 @@ def die_at(count: int) -> None:
         return instead
 
     os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+
+
+def account(rounds: int, platforms: list[str]) -> None:
+    """What the promises of `tiny_world`'s platforms cost: with that known, a run takes a third."""
+    from clients.platform import promise
+    from shared.config.privacy import PrivacySettings
+    from shared.privacy.accountant import Charge, checked_epsilon
+
+    users = runpy.run_path(str(Path(__file__).with_name("tiny_world.py")))["USERS"]
+    privacy = PrivacySettings(steps_per_round=2)
+    for name in platforms:
+        delta, noise = promise(privacy, users[name], rounds)
+        checked_epsilon([Charge(privacy.sample_rate, noise, 2 * rounds)], delta)
 
 
 def child(request: dict[str, Any]) -> NoReturn:
@@ -67,6 +81,9 @@ def main() -> None:
         if "wait" in request:
             _, status = os.waitpid(request["wait"], 0)
             answer = os.waitstatus_to_exitcode(status)
+        elif "account" in request:
+            account(**request["account"])
+            answer = 0
         else:
             Path(request["stdout"]).parent.mkdir(parents=True, exist_ok=True)
             answer = os.fork()

@@ -62,7 +62,7 @@ class ToyFederation:
             "platforms": {name: dict(platform) for name in ("shop", "films", "news")},
             "training": {"rounds": 3},
             "privacy": {"sample_rate": 0.1, "steps_per_round": 2},
-            "server": {"round_timeout_s": 1},
+            "server": {"round_timeout_s": 0.25},  # nobody is late here, who is missing stays away
         }
         for key, value in changes.items():
             section, name = key.split("__")
@@ -122,6 +122,7 @@ class ToyFederation:
             "platform": name,
             "round": request.round,
             "request_digest": request.digest,
+            "version": request.protocol_version,
             "update": {
                 key: (target - old) / 2
                 for key, old in request.adapter.items()
@@ -149,7 +150,7 @@ class ToyFederation:
             "round": reply.round,
             "request": reply.request_digest,
             "adapter_in": adapter_sha256(request.adapter),
-            "update": update_sha256(reply.update),
+            "update": update_sha256(reply.update, reply.version),
             "base": Whitening.from_arrays(request.base).sha256,
             "encoder": "",
             "code": "1" * 64,

@@ -17,7 +17,7 @@ from shared.model import (
     recency_weights,
     trained_in,
 )
-from shared.protocol import TrainReply
+from shared.protocol import PROTOCOL_VERSION, TrainReply, travelling
 from shared.records import size_in_bytes
 
 ITEMS, WIDTH = 30, 12
@@ -206,12 +206,14 @@ def test_only_the_blocks_are_trained_and_there_is_no_other_name() -> None:
 
 def test_an_update_of_the_default_model_fits_the_uplink() -> None:
     adapter = initial_adapter(ModelSettings(), 384)
-    update = {name: adapter[name] for name in trained_in(list(adapter), 1)}
+    (trained,) = trained_in(list(adapter), 1)
+    drawn = np.random.default_rng(0).standard_normal(adapter[trained].shape).astype(np.float32)
+    update = travelling({trained: drawn}, PROTOCOL_VERSION)
     reply = TrainReply(
         platform="films", round=1, request_digest="ab" * 32, update=update, constants={}
     )
-    assert sum(value.size for value in update.values()) == 384 * 192
-    assert 384 * 192 * 2 < size_in_bytes(reply.to_records()) <= 150_000
+    assert drawn.size == 384 * 1536  # all of it
+    assert 384 * 1536 // 4 < size_in_bytes(reply.to_records()) < 148_500  # and a statement
 
 
 def test_load_takes_a_copy() -> None:

@@ -80,10 +80,11 @@ def take_up(home: Home, live: Live) -> int:
         DataError: nobody would be left to learn from.
         StorageError: the disk refused.  In all cases they stay pending.
     """
-    from clients.forget import idle  # torch, which takes seconds to import
-
     if not live.pending():
         return 0
+    Lists.of(home).names()  # a damaged list ends it here, before what takes seconds to import
+    from clients.forget import idle  # torch
+
     with idle(home.folder.state):
         return take_up_idle(home, live)
 

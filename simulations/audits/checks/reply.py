@@ -13,6 +13,8 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from shared.protocol import TrainRequest
+from shared.protocol.grid import ACROSS
+from shared.protocol.updates import LEVELS
 from simulations.audits.checks.check import Cause, Check, Outcome
 from simulations.audits.checks.site import (
     CLIP_NORM,
@@ -96,9 +98,13 @@ def _wrong(records: RecordDict, asked: TrainRequest) -> str:
     update = records.get("update")
     if arrays != {"update"} or not isinstance(update, ArrayRecord):
         return f"tensors in {sorted(arrays)}"
-    shapes = {name: tuple(array.shape) for name, array in update.items()}
-    if shapes != {name: asked.adapter[name].shape for name in asked.trained}:
-        return f"tensors {shapes}"
+    sizes = {name: len(array.data) for name, array in update.items()}
+    if sizes != {name: -(-asked.adapter[name].size // ACROSS) for name in asked.trained}:
+        return f"tensors of {sizes} bytes"
+    levels = records.get(LEVELS)
+    wanted = {f"{name}.{what}" for name in asked.trained for what in ("level", "shape")}
+    if not isinstance(levels, ConfigRecord) or set(levels) != wanted:
+        return f"levels {sorted(levels) if isinstance(levels, ConfigRecord) else None}"
     constants = records.get("constants")
     if not isinstance(constants, ConfigRecord) or dict(constants) != CONSTANTS:
         return f"constants {sorted(constants) if isinstance(constants, ConfigRecord) else None}"
@@ -112,6 +118,8 @@ def _told(records: RecordDict) -> Iterator[tuple[str, object]]:
         for key, value in record.items():
             if isinstance(value, Array):
                 yield f"{name}.{key}", (value.dtype, tuple(value.shape), len(value.data))
+            elif name == LEVELS and key.endswith(".level"):  # a part of the update
+                yield f"{name}.{key}", type(value).__name__
             elif isinstance(value, bytes):
                 yield f"{name}.{key}", [len(value), *_numbers(_parsed(value))]
             elif isinstance(value, str):

@@ -19,6 +19,7 @@ from shared.model import trained_in
 from shared.protocol import TrainReply, TrainRequest
 from shared.whitening import fit_whitening, moments
 from simulations.audits.checks.probe import Floats, Histories, packed
+from simulations.audits.overheard import overhearing
 
 ITEMS, WIDTH, LAYERS = 30, 16, 2
 MODEL = ModelSettings(history_length=6, rank=16, layers=LAYERS)
@@ -126,10 +127,13 @@ def released(reply: TrainReply, asked: TrainRequest) -> Floats:
 
 
 def in_noise(platform: Platform, round_: int = 1) -> Floats:
-    """A round's update, in stddevs of the noise that is accounted for in all steps together."""
+    """A round's noised update, in stddevs of the noise accounted for in all steps together."""
     asked, record = request(round_), platform.record
     noise = record.noise_multiplier * CLIP_NORM * STEPS**0.5
-    return released(platform.train(asked), asked) * RATE * record.population / LEARNING_RATE / noise
+    with overhearing() as heard:
+        noised = heard.of(platform.train(asked))
+    flat = np.concatenate([noised[name].astype(np.float64).ravel() for name in asked.trained])
+    return flat * RATE * record.population / LEARNING_RATE / noise
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import numpy as np
 
 from clients import platform
 from shared.config.training import OWN
-from shared.protocol import WIRE
 from simulations.audits.checks.check import Cause, Check, Outcome
 from simulations.audits.checks.site import PLACES, folders, histories, request, site
 
@@ -43,7 +42,7 @@ def check(seed: int) -> Outcome:
                 update = own.train(asked).update
                 if round_ < 3:
                     for name, value in update.items():
-                        expected[name] += np.float32(WEIGHT) * value.astype(WIRE)
+                        expected[name] += np.float32(WEIGHT) * value
     finally:
         setattr(platform, "local_round", installed)  # noqa: B010
     off = max(float(np.abs(starts[-1][name] - value).max()) for name, value in expected.items())

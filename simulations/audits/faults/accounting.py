@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+
 from clients import platform
 from clients.platform import Platform
 from clients.policy import Policy
@@ -121,7 +123,7 @@ def _added_only(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def one_step(*args: Any, **kwargs: Any) -> Any:
         found = original(*args, **kwargs)
-        return accountant.pld.PrivacyLossDistribution(found._pmf_add)
+        return PrivacyLossDistribution(found._pmf_add)
 
     return one_step
 

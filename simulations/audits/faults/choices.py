@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients import platform
 from shared import training
 from shared.adapters import Adapter
 from shared.objective import losses, windows
@@ -23,7 +22,7 @@ Round = Callable[..., Adapter]
 
 
 def _rounds(made: Callable[[Round], Round]) -> tuple[Swap, ...]:
-    return (Swap(training, "local_round", made), Swap(platform, "local_round", made))
+    return (Swap(training, "local_round", made),)
 
 
 def _private_loss(model: Any, ground: Any, sequences: Any, plan: LocalPlan) -> float:

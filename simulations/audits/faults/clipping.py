@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients import platform
 from shared import training
 from shared.events import Sequences
 from shared.privacy import clipping, factored
@@ -212,9 +211,6 @@ FAULTS = (
     Fault(
         "a user's sessions clipped as users",
         Cause.SEVERAL_ROWS,
-        (
-            Swap(training, "local_round", _sessions),
-            Swap(platform, "local_round", _sessions),
-        ),
+        (Swap(training, "local_round", _sessions),),
     ),
 )

@@ -74,7 +74,7 @@ def _passed_on(original: Any) -> Any:
 
 def _forget() -> None:
     """Drop what accountants remember: it may come from other code than runs now."""
-    for name in ("calibrate", "_epsilon", "_one_step"):
+    for name in ("calibrate", "_epsilon", "_one_step", "_course"):
         clear = getattr(getattr(accountant, name, None), "cache_clear", None)
         if clear is not None:
             clear()

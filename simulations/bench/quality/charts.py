@@ -1,4 +1,4 @@
-"""Two charts the run report does not have: dots with intervals, and quality by epsilon.
+"""Two charts the run report does not have: dots with intervals, and curves with intervals.
 
 As in `simulations.report.charts`: inline SVG, x in percent and y in pixels, so that type keeps
 its size at any width; colours are classes; all text passes through `Markup.format`, which escapes.
@@ -31,12 +31,40 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A family of systems by epsilon, or a level where there is no epsilon (`at` is empty)."""
+    """A family of systems by epsilon or another number, or a level (`at` is empty).
+
+    `whiskers` are its intervals; without them they are in the titles only.  `nudge` moves them
+    aside, in pixels, where two curves have points at the same numbers.
+    """
 
     label: str
     css: str
     at: tuple[float, ...]
     points: tuple[Point, ...]
+    whiskers: bool = True
+    nudge: int = 0
+
+    @property
+    def ends(self) -> list[float]:
+        """All values that have to be on the chart."""
+        if not self.whiskers:
+            return [point.value for point in self.points]
+        return [end for point in self.points for end in (point.low, point.high)]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the numbers that curves go by lie across, and how they are written.
+
+    Args:
+        places: number -> percent.
+        write: as it stands below the axis.
+        say: the same with what it is.
+    """
+
+    places: dict[float, float]
+    write: Callable[[float], str]
+    say: Callable[[float], str]
 
 
 def dots_scale(points: Sequence[Point]) -> Scale:
@@ -83,18 +111,31 @@ def dots_axis(scale: Scale, write: Callable[[float], str]) -> Markup:
 
 def epsilon_chart(curves: Sequence[Curve], description: str) -> Markup:
     """Values by epsilon on a logarithmic axis, with infinity (no privacy) set apart at its end."""
-    across = _across(sorted({at for curve in curves for at in curve.at}))
-    ends = [end for curve in curves for point in curve.points for end in (point.low, point.high)]
+    places = logarithmic(sorted({at for curve in curves for at in curve.at}))
+    return curve_chart(
+        curves, description, Axis(places, _written, lambda at: f"ε = {_written(at)}")
+    )
+
+
+def curve_chart(curves: Sequence[Curve], description: str, axis: Axis) -> Markup:
+    """Values by the numbers of an axis, the more important curves last."""
+    ends = [end for curve in curves for end in curve.ends]
     low, high = min(ends), max(ends)
     margin = 0.06 * (high - low) or 0.05
     down = Scale(low - margin, high + margin, _BOTTOM, _TOP)
     return Markup('<div class="plot" role="img" aria-label="{}">{}{}{}</div>').format(
-        description, _axis(down), _field(curves, across, down), _labels(curves, down)
+        description, _axis(down), _field(curves, axis, down), _labels(curves, down)
     )
 
 
-def _across(places: Sequence[float]) -> dict[float, float]:
-    """epsilon -> percent."""
+def linear(places: Sequence[float]) -> dict[float, float]:
+    """Number -> percent, evenly from the first to the last of them."""
+    scale = Scale(places[0], places[-1], _LEFT, _RIGHT)
+    return {place: scale(place) for place in places}
+
+
+def logarithmic(places: Sequence[float]) -> dict[float, float]:
+    """Number -> percent by its logarithm; infinity is set apart."""
     finite = [place for place in places if math.isfinite(place)]
     endless = len(finite) < len(places)
     right = _LEFT + _BREAK * (_RIGHT - _LEFT) if endless and finite else _RIGHT
@@ -115,7 +156,8 @@ def _axis(down: Scale) -> Markup:
     )
 
 
-def _field(curves: Sequence[Curve], across: dict[float, float], down: Scale) -> Markup:
+def _field(curves: Sequence[Curve], axis: Axis, down: Scale) -> Markup:
+    across = axis.places
     parts = [
         Markup('<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>').format(down(tick))
         for tick in nice_ticks(down.low, down.high)
@@ -126,7 +168,7 @@ def _field(curves: Sequence[Curve], across: dict[float, float], down: Scale) -> 
         if place - taken >= 7:  # percent; two numbers closer than this run into each other
             parts.append(
                 Markup('<text class="tick" x="{:.2f}%" y="{}">{}</text>').format(
-                    place, _BOTTOM + 20, _written(at)
+                    place, _BOTTOM + 20, axis.write(at)
                 )
             )
             taken = place
@@ -139,21 +181,24 @@ def _field(curves: Sequence[Curve], across: dict[float, float], down: Scale) -> 
     )
     for curve in curves:
         for at, point in zip(curve.at, curve.points, strict=False):
+            whisker = Markup('<line class="whisker {0}" x1="{1:.2f}%" x2="{1:.2f}%" ').format(
+                curve.css, across[at]
+            ) + Markup('y1="{:.1f}" y2="{:.1f}" transform="translate({} 0)"/>').format(
+                down(point.low), down(point.high), curve.nudge
+            )
             parts.append(
                 Markup(
-                    "<g><title>{1}, ε = {2}: {3:.3f} ({4:.3f} to {5:.3f})</title>"
-                    '<line class="whisker {0}" x1="{6:.2f}%" x2="{6:.2f}%" y1="{7:.1f}" '
-                    'y2="{8:.1f}"/><circle class="dot {0}" cx="{6:.2f}%" cy="{9:.1f}" r="3.5"/></g>'
+                    "<g><title>{1}, {2}: {3:.3f} ({4:.3f} to {5:.3f})</title>{6}"
+                    '<circle class="dot {0}" cx="{7:.2f}%" cy="{8:.1f}" r="3.5"/></g>'
                 ).format(
                     curve.css,
                     curve.label,
-                    _written(at),
+                    axis.say(at),
                     point.value,
                     point.low,
                     point.high,
+                    whisker if curve.whiskers else "",
                     across[at],
-                    down(point.low),
-                    down(point.high),
                     down(point.value),
                 )
             )

@@ -16,16 +16,21 @@ What differs is the rule:
   1812.06127); with one step a round it would be FedAvg.
 - `fedadam`: the mean update goes through Adam on the server (Reddi et al. 2021, arXiv 2003.00295).
 
-The last three train B, as `ffa` does.  r is what one update's bytes allow: `ModelSettings.rank` for
-B alone, fewer where A travels too.
+The last three train B, as `ffa` does.  r is what the bytes of one of our updates allow in float16,
+as their papers send them, an eighth of `ModelSettings.rank` for B alone, and fewer where A travels
+too.
 
 Shapes: `D` width, `F` features, `r` rank of the pair.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 Part = Literal["A", "B"]
+
+HALVES = 8
+"""Numbers of two bits in the bytes of one float16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,8 @@ class Method:
         local_steps: steps a round; there are as many fewer rounds.
         optimiser: of the server.
         server_rate: its learning rate; Adam moves every number by about this much a round.
+        learning_rate: of a platform's SGD in a federation of 100,000 users or more; a pair of r
+            columns bears longer steps than all of W.
     """
 
     name: str
@@ -52,6 +59,13 @@ class Method:
     local_steps: int = 1
     optimiser: Literal["fedavg", "fedadam"] = "fedavg"
     server_rate: float = 1.0
+    learning_rate: float = 70.0
+
+    def rate(self, chosen: float | None, population: int) -> float:
+        """The learning rate: `chosen`, or by declared users as `TrainingSettings.rate` has it."""
+        if chosen is not None:
+            return chosen
+        return self.learning_rate * min(1.0, math.sqrt(population / 100_000))
 
     def rank(self, rank: int, width: int, features: int) -> int:
         """Columns of B, so that no round sends more numbers than B (width, `rank`) has."""

@@ -1,22 +1,15 @@
 """`quality.json` as one self-contained web page, in the style of the run report.
 
-Nothing is fetched and nothing is run: the page has no script, and its Content-Security-Policy
-allows its one style sheet, by hash, and nothing else.  A sentence is built from what was measured,
-so it can be bad news.
+A sentence is built from what was measured, so it can be bad news.
 """
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from shared.files import write_text
+from simulations.bench.pages import rendered
 from simulations.bench.quality import charts, table
 from simulations.bench.quality.measures import COLD_EVENTS, COLD_USERS, HIT, NDCG, UNSEEN_ITEMS
 from simulations.report import words
@@ -62,21 +55,12 @@ def write_page(summary: Mapping[str, Any], path: Path) -> Path:
 
 def render(summary: Mapping[str, Any]) -> str:
     """The page as a string."""
-    environment = Environment(
-        loader=PackageLoader("simulations.bench.quality", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     systems = summary["systems"]
-    return environment.get_template("quality.html").render(
+    return rendered(
+        "simulations.bench.quality",
+        "quality.html",
+        title=f"{summary['recipe']} · quality",
         quality=summary,
-        style=Markup(style),  # our own files
-        style_hash=f"sha256-{digest}",
-        words=words,
         score=table.score,
         epsilon=_epsilon,
         level=f"{100 * summary['level']:g}",
@@ -104,13 +88,6 @@ def render(summary: Mapping[str, Any]) -> str:
         ratio=_ratio,
         p_value=_p_value,
     )
-
-
-def _style() -> str:
-    """The run report's style sheet and ours after it."""
-    ours = resources.files("simulations.bench.quality").joinpath("templates", "quality.css")
-    report = resources.files("simulations.report").joinpath("templates", "style.css")
-    return f"{report.read_text('utf-8')}\n{ours.read_text('utf-8')}"
 
 
 def _css(family: str) -> str:

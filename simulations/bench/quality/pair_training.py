@@ -26,7 +26,7 @@ from shared.privacy.noise import CryptographicNoise
 from shared.privacy.randomness import RoundSecret, UnsafeSeed
 from shared.privacy.sampling import poisson_sample
 from shared.training import by_length, draw_negatives
-from simulations.bench.quality.methods import Method, Part
+from simulations.bench.quality.methods import HALVES, Method, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,9 @@ def train_method(
         )
     ground = next(iter(members.values())).ground
     width, features = ground.vectors.shape[1], ground.features.shape[1]
-    rank = method.rank(settings.model.rank, width, features)
-    pair = first_pair(width, features, rank, -(-features // settings.model.rank), seed)
+    most = max(1, settings.model.rank // HALVES)
+    rank = method.rank(most, width, features)
+    pair = first_pair(width, features, rank, -(-features // most), seed)
     clients = {
         name: _Client(method=method, member=member, settings=settings, rounds=rounds)
         for name, member in members.items()
@@ -173,8 +174,9 @@ class _Client:
             part: nn.Parameter(torch.from_numpy(getattr(pair, part).copy())) for part in parts
         }
         everybody = sum(own.population or 1 for own in self.settings.platforms.values())
+        rate = self.method.rate(training.learning_rate, everybody)
         optimiser = PrivateOptimizer(
-            torch.optim.SGD(list(moving.values()), lr=training.rate(everybody)),
+            torch.optim.SGD(list(moving.values()), lr=rate),
             noise=CryptographicNoise() if privacy.private else None,
             noise_multiplier=noise,
             clip_norm=privacy.clip_norm if privacy.private else float("inf"),

@@ -8,29 +8,21 @@ OUT/
 └── quality.html  the result, for people
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clients.recommending.head import LocalHead
-from shared.config.federation import FederationSettings
 from shared.files import write_json
 from shared.progress import Progress
-from shared.whitening import fit_whitening
-from simulations.bench.quality.arrange import Workshop
+from simulations.bench.quality.benches import measured, open_benches
 from simulations.bench.quality.entries import Entry, Plan
-from simulations.bench.quality.measures import Facts
-from simulations.bench.quality.outcome import Outcome, observe
+from simulations.bench.quality.outcome import Outcome
 from simulations.bench.quality.page import write_page
-from simulations.bench.quality.pair_training import Member
 from simulations.bench.quality.quoted import quoted
-from simulations.bench.quality.rivals import Rivals
-from simulations.bench.quality.store import RowKey, Store, data_digest
 from simulations.bench.quality.summary import summarise
-from simulations.bench.quality.systems import Bench, Wanted, wanted
-from simulations.prepare import open_prepared, prepare
+from simulations.bench.quality.systems import Wanted, wanted
+from simulations.prepare import prepare
 from simulations.recipes import Recipe
 
 BASE = "frozen"
@@ -72,11 +64,13 @@ def run_quality(plan: QualityPlan, recipe: Recipe, progress: Progress) -> dict[s
         unsafe_seed=0,
         progress=progress,
     )
-    benches, facts, store = _benches(plan, Recipe(recipe.name, settings), progress)
+    benches, facts, store = open_benches(
+        plan.out, Recipe(recipe.name, settings), cache=plan.cache, progress=progress
+    )
     outcomes: dict[tuple[str, float | None], dict[str, list[Outcome]]] = {}
     for what in todo:
         for bench in benches:
-            for system, outcome in _measured(what, bench, store, settings, progress).items():
+            for system, outcome in measured(what, bench, store, progress).items():
                 rows = outcomes.setdefault((system, what.epsilon), {})
                 rows.setdefault(bench.name, []).append(outcome)
     entries = [
@@ -102,82 +96,3 @@ def run_quality(plan: QualityPlan, recipe: Recipe, progress: Progress) -> dict[s
 
 def _drawn(system: str, todo: Sequence[Wanted]) -> bool:
     return any(what.seed is not None for what in todo if system in what.systems)
-
-
-def _benches(
-    plan: QualityPlan, recipe: Recipe, progress: Progress
-) -> tuple[list[Bench], dict[str, Facts], Store]:
-    settings = recipe.settings
-    opened = {name: open_prepared(plan.out / "base", name) for name in settings.platforms}
-    whitening = fit_whitening([one.platform.moments() for one in opened.values()])
-    workshop = Workshop(folder=plan.out, recipe=recipe, cache=plan.cache, progress=progress)
-    grounds = {name: prepared.platform.ground(whitening) for name, prepared in opened.items()}
-    rivals = Rivals(
-        folder=plan.out,
-        members={
-            name: Member(
-                ground=grounds[name],
-                sequences=prepared.split.train,
-                population=prepared.platform.record.population,
-                weight=settings.platforms[name].public_weight,
-            )
-            for name, prepared in opened.items()
-        },
-        settings=settings,
-        progress=progress,
-    )
-    benches, facts = [], {}
-    for name, prepared in opened.items():
-        ground = grounds[name]
-        items = len(ground.vectors)
-        facts[name] = Facts.of(prepared.split, "test", ground.vectors.numpy())
-        benches.append(
-            Bench(
-                name=name,
-                prepared=prepared,
-                model=settings.model,
-                ground=ground,
-                head=LocalHead.fit(prepared.split.train, items, decay=settings.model.decay),
-                workshop=workshop,
-                rivals=rivals,
-                progress=lambda done, total, name=name: progress(f"fitting {name}", done, total),  # type: ignore[misc]
-            )
-        )
-    store = Store(folder=plan.out / "rows", report=progress.say)
-    return benches, facts, store
-
-
-def _measured(
-    what: Wanted, bench: Bench, store: Store, settings: FederationSettings, progress: Progress
-) -> dict[str, Outcome]:
-    """The outcomes of a maker's systems on one platform, from the store where they are there."""
-    data = data_digest(bench.prepared.split, bench.ground.vectors.numpy())
-    keys = {
-        system: RowKey(
-            data=data,
-            platform=bench.name,
-            system=system,
-            settings=bench.settings(what),
-            epsilon=what.epsilon,
-            seed=what.seed,
-        )
-        for system in what.systems
-    }
-    found = {system: store.find(key) for system, key in keys.items()}
-    missing = [system for system, row in found.items() if row is None]
-    if missing:
-        begun = time.monotonic()
-        made = bench.make(what)
-        seconds = round(time.monotonic() - begun, 1)
-        fresh = observe(
-            {system: made[system] for system in missing},
-            bench.prepared.split,
-            history_length=settings.model.history_length,
-            score_batch=settings.speed.score_batch,
-            progress=lambda done, total: progress(
-                f"judging {what.private_name} on {bench.name}", done, total
-            ),
-        )
-        for system, outcome in fresh.items():
-            found[system] = store.keep(keys[system], outcome, {"seconds": seconds})
-    return {system: row.outcome for system, row in found.items() if row is not None}

@@ -6,6 +6,7 @@ bench measures what it lacks and asks no maker for what it has.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from clients.recommending.head import LocalHead
@@ -19,15 +20,19 @@ from simulations.baselines.base import Scorer, Sum
 from simulations.bench.quality.arrange import KINDS, Training, Workshop
 from simulations.bench.quality.methods import METHODS
 from simulations.bench.quality.rivals import Rivals
+from simulations.bench.quality.store import data_digest
 from simulations.prepare import Prepared
 
+KNN, TUNED = "+knn", "+tuned"
+HEADS = (KNN, TUNED)
 HEADED = ("frozen", *KINDS, *METHODS)
 """Systems that are also measured with the platform's local head: as NAME+knn with the head's fixed
 weights, and as NAME+tuned with weights that the platform chose on its own training events."""
 
 LIGHT = ("popularity", "frozen", "knn", "ease", "sasrec", "lstm", *KINDS)
 HEAVY = ("bert-pair", "bert-class")
-"""Fine-tuned text models: hours on a CPU, so only when they are asked for."""
+"""Fine-tuned text models: hours on a CPU (a GPU is used where there is one), so only when they are
+asked for."""
 
 NAMES = (*LIGHT, *METHODS, *HEAVY)
 """All systems; those of the field's federated methods train as long as ours does, each."""
@@ -42,23 +47,30 @@ class Wanted:
         maker: one of `NAMES`.
         epsilon: None for what trains without a budget.
         seed: None for what draws nothing.
+        heads: with which local heads, where the maker has them.
+        share, after: of our own model; see `Training`.
     """
 
     maker: str
     epsilon: float | None = None
     seed: int | None = None
+    heads: tuple[str, ...] = HEADS
+    share: float = 1.0
+    after: int | None = None
 
     @property
     def systems(self) -> tuple[str, ...]:
         """Names of the systems that the maker makes."""
         if self.maker not in HEADED:
             return (self.maker,)
-        return (self.maker, f"{self.maker}+knn", f"{self.maker}+tuned")
+        return (self.maker, *(f"{self.maker}{head}" for head in self.heads))
 
     @property
     def private_name(self) -> str:
         """The maker with its budget, for people: `federated, epsilon 8`."""
-        return self.maker if self.epsilon is None else f"{self.maker}, epsilon {self.epsilon:g}"
+        name = self.maker if self.epsilon is None else f"{self.maker}, epsilon {self.epsilon:g}"
+        part = f", {100 * self.share:g} % of users" if self.share < 1 else ""
+        return f"{name}{part}{'' if self.after is None else f', round {self.after}'}"
 
 
 def wanted(makers: Sequence[str], epsilons: Sequence[float], seeds: Sequence[int]) -> list[Wanted]:
@@ -117,16 +129,21 @@ class Bench:
     rivals: Rivals
     progress: Callable[[int, int], None]
 
+    @cached_property
+    def data(self) -> str:
+        """Digest of its events and of its items' vectors."""
+        return data_digest(self.prepared.split, self.ground.vectors.numpy())
+
     def make(self, what: Wanted) -> Mapping[str, Scorer]:
         """The systems of `what`, ready to score."""
         if what.maker in KINDS:
-            return self._with_head(what.maker, self._ours(what))
+            return self._with_head(what, self._ours(what))
         if what.maker in METHODS:
             epsilon = what.epsilon if what.epsilon is not None else float("inf")
             rival = self.rivals.scorer(what.maker, epsilon, what.seed or 0, self.name)
-            return self._with_head(what.maker, rival)
+            return self._with_head(what, rival)
         scorer = self._baseline(what)
-        return self._with_head("frozen", scorer) if what.maker == "frozen" else {what.maker: scorer}
+        return self._with_head(what, scorer) if what.maker == "frozen" else {what.maker: scorer}
 
     def settings(self, what: Wanted) -> dict[str, Any]:
         """What else determines a row, as JSON."""
@@ -139,8 +156,8 @@ class Bench:
                 "privacy": recipe.privacy.model_dump(mode="json", exclude={"epsilon"}),
                 "platforms": sorted(recipe.platforms),
             }
-        if what.maker not in KINDS:
-            return {"model": self.model.model_dump(mode="json")}
+        if what.maker not in KINDS:  # they read vectors and texts: how we train is not theirs
+            return {"model": self.model.model_dump(mode="json", exclude={"rank"})}
         training = self._training(what).settings(self.workshop.recipe.settings)
         return {
             part: getattr(training, part).model_dump(mode="json")
@@ -148,6 +165,8 @@ class Bench:
         } | {
             "privacy": training.privacy.model_dump(mode="json", exclude={"epsilon"}),
             "platforms": sorted(training.platforms),
+            **({"share": what.share} if what.share < 1 else {}),
+            **({} if what.after is None else {"after": what.after}),
         }
 
     def _training(self, what: Wanted) -> Training:
@@ -156,6 +175,8 @@ class Bench:
             epsilon=what.epsilon if what.epsilon is not None else float("inf"),
             seed=what.seed or 0,
             platform=self.name if what.maker == "local" else "",
+            share=what.share,
+            after=what.after,
         )
 
     def _ours(self, what: Wanted) -> Scorer:
@@ -166,18 +187,19 @@ class Bench:
             ground = self.prepared.platform.ground(whitening)
         return InterestScorer.of(self.model, found.own[self.name], ground)
 
-    def _with_head(self, name: str, scorer: Scorer) -> dict[str, Scorer]:
-        chosen = tuned(
-            self.head,
-            scorer,
-            self.prepared.split.train,
-            history_length=self.model.history_length,
-        )
-        return {
-            name: scorer,
-            f"{name}+knn": Sum((scorer, self.head)),
-            f"{name}+tuned": Sum((scorer, chosen)),
-        }
+    def _with_head(self, what: Wanted, scorer: Scorer) -> dict[str, Scorer]:
+        made: dict[str, Scorer] = {what.maker: scorer}
+        if KNN in what.heads:
+            made[f"{what.maker}{KNN}"] = Sum((scorer, self.head))
+        if TUNED in what.heads:
+            chosen = tuned(
+                self.head,
+                scorer,
+                self.prepared.split.train,
+                history_length=self.model.history_length,
+            )
+            made[f"{what.maker}{TUNED}"] = Sum((scorer, chosen))
+        return made
 
     def _baseline(self, what: Wanted) -> Scorer:
         from simulations.baselines.bert_class import BertClass

@@ -15,7 +15,7 @@ from rich.text import Text
 from simulations.bench.quality.measures import NDCG
 from simulations.report import words
 
-_PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 _MOST = 4  # platforms side by side
 
 
@@ -54,7 +54,7 @@ def _block(
     summary: Mapping[str, Any], names: Sequence[str], *, last: bool, ascii_only: bool
 ) -> Table:
     table = Table(
-        box=_PLAIN if ascii_only else box.SIMPLE_HEAD,
+        box=PLAIN if ascii_only else box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,

@@ -61,17 +61,15 @@ def test_the_weights_are_the_best_of_the_grid() -> None:
     head = LocalHead.fit(train, ITEMS)
     found = tuned(head, scorer, train).mixing
     before = LocalHead.fit(without_last(train), ITEMS)
-    quality = {}
-    for knn in KNN:
-        for popularity in POPULARITY:
-            total = 0.0
-            for user in range(len(train)):
-                *history, target = train[user].tolist()
-                read = [np.array(history, np.int32)]
-                scores = scorer.scores(read) + knn * before.knn(read)
-                scores = scores + popularity * torch.from_numpy(before.popularity)
-                total += float(ndcg_at(ranks(scores, torch.tensor([target]), read), 10)[0])
-            quality[knn, popularity] = total
+    quality = dict.fromkeys(((knn, popularity) for knn in KNN for popularity in POPULARITY), 0.0)
+    for user in range(len(train)):
+        *history, target = train[user].tolist()
+        read = [np.array(history, np.int32)]
+        content, alike = scorer.scores(read), before.knn(read)
+        for knn, popularity in quality:
+            scores = content + knn * alike + popularity * torch.from_numpy(before.popularity)
+            found_at = ranks(scores, torch.tensor([target]), read)
+            quality[knn, popularity] += float(ndcg_at(found_at, 10)[0])
     assert quality[found.knn, found.popularity] == pytest.approx(max(quality.values()))
     assert max(quality.values()) > min(quality.values()) + 1  # the choice matters
 

@@ -1,4 +1,6 @@
-"""A platform with three users' worth of structure, a real adapter, and an engine over it."""
+"""A platform with three users' worth of structure, a real adapter, and an engine over it; a real,
+tiny encoder for those whose texts are read.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +84,25 @@ class Shop:
     live: Live
     engine: Engine
     folder: Path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    """Of `texts_world`'s encoder."""
+    from tests.clients.serving.texts_world import made_model
+
+    return made_model(tmp_path_factory.mktemp("model") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings) -> Path:
+    """A folder with that encoder exported, which takes seconds; not to be changed."""
+    from clients.serving.snapshot.export import export_encoder
+    from shared.encoder import encoder_identity
+
+    folder = tmp_path_factory.mktemp("encoders")
+    export_encoder(model, folder, identity=encoder_identity(model))
+    return folder
 
 
 @pytest.fixture

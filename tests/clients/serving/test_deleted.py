@@ -9,33 +9,18 @@ from clients.serving import answers as a
 from clients.serving.answering import Engine
 from clients.serving.live.store import Live
 from clients.serving.snapshot.encoder import Encoder
-from clients.serving.snapshot.export import export_encoder
 from clients.sources.pseudonyms import pseudonym
 from shared.config.training import ModelSettings
-from shared.encoder import encoder_identity
 from shared.errors import UnknownError
 from tests.clients.serving.conftest import SECRET, Shop, deliver
 from tests.clients.serving.texts_world import (
     engine_of,
-    made_model,
     made_platform,
     text,
 )
 
 EVERY = a.Filters(include_seen=True)
 GONE = ("i0", "n1")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
-    return made_model(tmp_path_factory.mktemp("model") / "encoder")
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings) -> Path:
-    folder = tmp_path_factory.mktemp("encoders")
-    export_encoder(model, folder, identity=encoder_identity(model))
-    return folder
 
 
 @pytest.fixture

@@ -20,22 +20,9 @@ from shared.config.training import ModelSettings
 from shared.encoder import encoder_identity, load_encoder
 from shared.errors import ConfigError, DataError, EncoderError, RunError
 from tests.clients.serving.conftest import WEIGHT, deliver
-from tests.clients.serving.texts_world import engine_of, made_model, made_platform, text
+from tests.clients.serving.texts_world import engine_of, made_platform, text
 
 EVERY = a.Filters(include_seen=True)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
-    return made_model(tmp_path_factory.mktemp("model") / "encoder")
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings) -> Path:
-    """Exported once for all."""
-    folder = tmp_path_factory.mktemp("encoders")
-    export_encoder(model, folder, identity=encoder_identity(model))
-    return folder
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from server.rounds.checks import check_statement, check_update
 from shared.errors import UpdateRejected
-from shared.protocol import TrainReply, TrainRequest, update_sha256
+from shared.protocol import PROTOCOL_VERSION, TrainReply, TrainRequest, update_sha256
 from shared.transparency.envelope import STATEMENT, TREE_HEAD, Envelope
 from shared.transparency.keys import SigningKey
 from shared.transparency.statement import Charge, CoordinatorRound, PlatformRound
@@ -95,7 +95,7 @@ def release(**changes: object) -> PlatformRound:
         "round": 4,
         "request": REQUEST.digest,
         "adapter_in": "a" * 64,
-        "update": update_sha256(GOOD),
+        "update": update_sha256(GOOD, PROTOCOL_VERSION),
         "base": "b" * 64,
         "encoder": "",
         "code": "1" * 64,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from server.rounds import checkpoint as checkpoints
-from shared.protocol import AdapterReceipt
+from shared.protocol import OLDEST_VERSION, PROTOCOL_VERSION, AdapterReceipt
 from tests.server.conftest import ToyFederation
 
 
@@ -27,10 +27,11 @@ def test_every_platform_is_given_what_the_checkpoint_holds(federation: ToyFedera
 
 
 def test_one_platform_of_the_version_before(federation: ToyFederation) -> None:
-    federation.versions["films"] = 4
+    federation.versions["films"] = OLDEST_VERSION
     federation.run()
-    assert {request.protocol_version for _, request in federation.requests} == {4}
-    assert federation.delivered.keys() == {"shop", "news"}
+    assert {request.protocol_version for _, request in federation.requests} == {OLDEST_VERSION}
+    assert federation.delivered.keys() == {"shop", "films", "news"}
+    assert {one.version for one in federation.delivered.values()} == {OLDEST_VERSION}
     last = checkpoints.latest(federation.folder / "checkpoints")
     assert last is not None
     assert last.round == 3
@@ -46,4 +47,4 @@ def test_a_wrong_receipt_changes_nothing_and_is_named(
     told = [record.getMessage() for record in caplog.records]
     assert [line.split()[0] for line in told] == ["films", "news"]
     assert all("another adapter" in line for line in told)
-    assert {request.protocol_version for _, request in federation.requests} == {5}
+    assert {request.protocol_version for _, request in federation.requests} == {PROTOCOL_VERSION}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.privacy_accountant import NeighboringRelation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -238,7 +239,7 @@ def test_never_below_pld_at_1e_5_anywhere(
         noise,
         sampling_prob=rate,
         value_discretization_interval=1e-5,
-        neighboring_relation=accountant._RELATIONS[relation],
+        neighboring_relation=NeighboringRelation[accountant._RELATIONS[relation]],
     )
     fine = single.self_compose(steps).get_epsilon_for_delta(1e-5)
     got = epsilon([Charge(rate, noise, steps)], 1e-5, relation)

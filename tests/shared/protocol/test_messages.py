@@ -28,6 +28,7 @@ from shared.protocol import (
     arrays_sha256,
     catalogue_query,
     kind_of,
+    travelling,
     update_sha256,
 )
 from shared.records import size_in_bytes
@@ -146,11 +147,11 @@ def test_request_survives_the_wire(request_: TrainRequest) -> None:
 @settings(max_examples=60, deadline=None)
 def test_reply_survives_the_wire(reply: TrainReply) -> None:
     back = TrainReply.from_records(over_the_wire(reply.to_records()))
-    rounded = {n: v.astype(np.float16).astype(np.float32) for n, v in reply.update.items()}
-    assert same_tensors(back.update, rounded)
-    for name, value in reply.update.items():  # to the nearest: 11 bits, 2**-24 at the least
-        gap = np.abs(back.update[name].astype(np.float64) - value)
-        assert (gap <= np.maximum(np.abs(value, dtype=np.float64) * 2**-11, 2**-25)).all()
+    sent = travelling(reply.update, reply.version)
+    assert list(back.update) == list(sent)
+    for name, value in sent.items():  # a zero may have lost its sign
+        assert back.update[name].dtype == np.float32
+        assert np.array_equal(back.update[name], value, equal_nan=True)
     assert back.constants == reply.constants
     assert back.envelope == reply.envelope
     assert (back.platform, back.round, back.request_digest) == (
@@ -163,8 +164,13 @@ def test_reply_survives_the_wire(reply: TrainReply) -> None:
 def test_an_update_too_large_for_the_wire_arrives_as_infinite() -> None:
     """And not as another number, nor as an exception: the coordinator leaves it out by name."""
     update = {"b": np.array([1e30, -7e4, 65504.0], np.float32)}
-    back = TrainReply.from_records(over_the_wire(a_reply(update=update).to_records()))
+    half = a_reply(update=update, version=OLDEST_VERSION)
+    back = TrainReply.from_records(over_the_wire(half.to_records()))
     assert back.update["b"].tolist() == [np.inf, -np.inf, 65504.0]
+    for bad in (np.nan, np.inf):
+        update = {"b": np.array([1, bad, 2], np.float32)}
+        back = TrainReply.from_records(over_the_wire(a_reply(update=update).to_records()))
+        assert not np.isfinite(back.update["b"]).any()
 
 
 def test_catalogue_reply_and_refusal_survive_the_wire() -> None:
@@ -200,6 +206,7 @@ def test_exactly_these_keys_leave_a_platform() -> None:
         ],
         "constants": ["clip_norm", "noise_multiplier", "sample_rate", "steps"],
         "update": ["b"],
+        "levels": ["b.level", "b.shape"],
     }
     catalogue = CatalogueReply(
         platform="p", count=1, mean=np.zeros(1), covariance=np.ones((1, 1)), key="0" * 64
@@ -272,7 +279,7 @@ def test_another_version_is_refused() -> None:
     for version in (OLDEST_VERSION - 1, PROTOCOL_VERSION + 1):
         records = a_request().to_records()
         records["fedinterest"]["version"] = version
-        expected = rf"expected protocol version 4 or 5, got {version}.*same version"
+        expected = rf"expected protocol version 5 or 6, got {version}.*same version"
         with pytest.raises(ProtocolError, match=expected):
             TrainRequest.from_records(records)
 
@@ -286,12 +293,12 @@ def test_both_versions_are_read_and_kept() -> None:
         assert request.protocol_version == version
         reply = TrainReply.from_records(over_the_wire(a_reply(version=version).to_records()))
         assert reply.version == version
-    old, new = (a_request(protocol_version=version) for version in (4, 5))
+    old, new = (a_request(protocol_version=version) for version in (5, 6))
     assert old.digest != new.digest
-    # as version 4 wrote it, so that a platform of that version finds the same
+    # as version 5 wrote it, so that a platform of that version finds the same
     assert a_request(
-        protocol_version=4, settings={}, adapter={"a": np.ones(1, np.float32)}
-    ).digest == ("9d5504a600c7a3af6b06aafd1e3306666b021fececccabae84ad582ec5529e8f")
+        protocol_version=5, settings={}, adapter={"a": np.ones(1, np.float32)}
+    ).digest == ("af65ee6909d6e4c440c521d95332ba898cb5172ee327308d77cc2fa656705730")
 
 
 def test_the_version_of_an_answer() -> None:
@@ -299,13 +306,13 @@ def test_the_version_of_an_answer() -> None:
         return RecordDict({"fedinterest": ConfigRecord(fields)})
 
     assert answered_in(over_the_wire(catalogue_query())) == PROTOCOL_VERSION
-    assert answered_in(head(kind="catalogue-query")) == 4  # as version 4 asked
-    assert answered_in(head(version=4)) == 4
+    assert answered_in(head(kind="catalogue-query")) == 5  # it does not say
+    assert answered_in(head(version=5)) == 5
     assert answered_in(head(version=9)) == PROTOCOL_VERSION  # it will speak ours
-    assert answered_in(head(version=1)) == 4
-    for junk in (RecordDict(), head(version="5"), head(version=True), head(version=5.0)):
-        assert answered_in(junk) == 4
-    assert answered_in(RecordDict({"fedinterest": MetricRecord({"version": 5})})) == 4
+    assert answered_in(head(version=1)) == 5
+    for junk in (RecordDict(), head(version="6"), head(version=True), head(version=6.0)):
+        assert answered_in(junk) == 5
+    assert answered_in(RecordDict({"fedinterest": MetricRecord({"version": 6})})) == 5
 
 
 def test_a_delivery_travels_and_is_checked() -> None:
@@ -331,39 +338,17 @@ def test_a_delivery_travels_and_is_checked() -> None:
         AdapterReceipt.from_records(dataclasses.replace(receipt, adapter="x").to_records())
 
 
+def put(part: str, key: str, value: object) -> Any:
+    return lambda records: records[part].__setitem__(key, value)
+
+
 def test_what_a_message_may_not_be() -> None:
-    def refused(match: str, change: object) -> None:
-        # Up to version 4 every tensor is an array of its own; `test_tensors` has one for all.
-        records = over_the_wire(a_request(protocol_version=4).to_records())
-        change(records)  # type: ignore[operator]
+    def refused(match: str, change: Any) -> None:
+        records = over_the_wire(a_request().to_records())
+        change(records)
         with pytest.raises(ProtocolError, match=match):
             TrainRequest.from_records(records)
 
-    def put(part: str, key: str, value: object) -> object:
-        return lambda records: records[part].__setitem__(key, value)
-
-    wide = Array(np.ones((2, 3), np.float64))
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    evil = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=pickled.getvalue())
-    good = Array(np.ones((2, 3), np.float32))
-    lies = Array(dtype="float32", shape=(3, 2), stype="numpy.ndarray", data=good.data)
-    short = Array(dtype="float32", shape=(2, 3), stype="numpy.ndarray", data=good.data[:-1])
-    huge = np.lib.format.header_data_from_array_1_0(np.ones((2, 3), np.float32))
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {**huge, "shape": (10**9, 10**9)})
-    bomb = Array(
-        dtype="float32", shape=(10**9, 10**9), stype="numpy.ndarray", data=stream.getvalue()
-    )
-    nan = Array(np.full((2, 3), np.nan, np.float32))
-    refused("float32", put("adapter", "b", wide))
-    refused("say otherwise", put("adapter", "b", evil))
-    refused("say otherwise", put("adapter", "b", lies))
-    refused("say otherwise", put("adapter", "b", short))
-    refused("say otherwise", put("adapter", "b", bomb))
-    refused("finite", put("adapter", "b", nan))
-    refused("tensors", put("adapter", "c", good))
-    refused("SHA-256", put("base", "whitening", Array(np.zeros((2, 2), np.float32))))
     refused("finite", put("settings", "clip_norm", float("nan")))
     refused("int, float, str or bool", put("settings", "steps", [1, 2]))
     refused("int, float, str or bool", put("settings", "steps", b"5"))
@@ -375,6 +360,61 @@ def test_what_a_message_may_not_be() -> None:
     refused("keys", lambda records: records.__setitem__("more", ConfigRecord()))
     refused("ArrayRecord", lambda records: records.__setitem__("adapter", MetricRecord()))
     refused("ConfigRecord", lambda records: records.__delitem__("fedinterest"))
+    other = a_request(base={"whitening": np.zeros((2, 2), np.float32)}).to_records()["base"]
+    refused("SHA-256", lambda records: records.__setitem__("base", other))
+
+
+def test_what_an_update_may_not_be() -> None:
+    def refused(match: str, change: Any, version: int) -> None:
+        records = over_the_wire(a_reply(version=version).to_records())
+        change(records)
+        with pytest.raises(ProtocolError, match=match):
+            TrainReply.from_records(records)
+
+    def array(**changes: Any) -> Array:
+        values = {"dtype": "float16", "shape": (2, 3), "stype": "numpy.ndarray"}
+        return Array(**{**values, **changes})
+
+    # version 5: an array of half precision for each tensor
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    good = Array(np.ones((2, 3), np.float16))
+    huge = np.lib.format.header_data_from_array_1_0(np.ones((2, 3), np.float16))
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {**huge, "shape": (10**9, 10**9)})
+    for match, value in (
+        ("float16", Array(np.ones((2, 3), np.float64))),
+        ("say otherwise", array(shape=(1,), data=pickled.getvalue())),
+        ("say otherwise", array(shape=(3, 2), data=good.data)),
+        ("say otherwise", array(data=good.data[:-1])),
+        ("say otherwise", array(shape=(10**9, 10**9), data=stream.getvalue())),
+    ):
+        refused(match, put("update", "b", value), OLDEST_VERSION)
+    refused("tensors", put("update", "c", good), OLDEST_VERSION)
+
+    # version 6: two bits a number
+    def codes(data: bytes, **changes: Any) -> Array:
+        return array(
+            **{"dtype": "uint8", "shape": (len(data),), "stype": "two-bits"} | changes, data=data
+        )
+
+    for match, value in (
+        ("2 bytes", codes(b"\0")),
+        ("2 bytes", codes(b"\0\0\0")),
+        ("beyond", codes(b"\0\xff")),
+        ("two-bits", codes(b"\0\0", stype="numpy.ndarray")),
+        ("two-bits", codes(b"\0\0", shape=(3,))),
+        ("two-bits", good),
+    ):
+        refused(match, put("update", "b", value), PROTOCOL_VERSION)
+    refused("keys", put("update", "c", codes(b"\0\0")), PROTOCOL_VERSION)
+    refused("keys", put("levels", "c.level", 1.0), PROTOCOL_VERSION)
+    refused("keys", lambda records: records.__delitem__("levels"), PROTOCOL_VERSION)
+    refused("keys", lambda records: records.__setitem__("levels", ConfigRecord()), OLDEST_VERSION)
+    for what in ([2, -3], [2.0, 3.0], [1] * 9, "2", [10**9, 10**9]):
+        refused("shape", put("levels", "b.shape", what), PROTOCOL_VERSION)
+    for what in (-1.0, 1, "1"):
+        refused("level of at least 0", put("levels", "b.level", what), PROTOCOL_VERSION)
 
 
 JUNK = st.one_of(
@@ -459,14 +499,19 @@ def test_a_statement_of_any_length_is_not_taken(field: str) -> None:
 
 
 def test_both_ends_hash_an_update_as_it_travels() -> None:
-    update = {"b": np.array([1 / 3, 1e30, np.nan], np.float32)}
+    update = {"b": np.array([1 / 3, 1e30, 2e30], np.float32)}
+    other = {"b": update["b"] * np.float32(1.01)}
     back = TrainReply.from_records(over_the_wire(a_reply(update=update).to_records()))
-    assert update_sha256(update) == update_sha256(back.update)
-    assert update_sha256(update) != update_sha256({"b": update["b"] * np.float32(1.01)})
+    assert update_sha256(update, PROTOCOL_VERSION) == update_sha256(back.update, PROTOCOL_VERSION)
+    assert update_sha256(update, PROTOCOL_VERSION) != update_sha256(other, PROTOCOL_VERSION)
 
 
 def test_size_counts_tensors_and_text() -> None:
     small, large = a_reply(), a_reply(update={"b": np.ones((200, 3), np.float32)})
     growth = size_in_bytes(large.to_records()) - size_in_bytes(small.to_records())
-    assert growth == 198 * 3 * 2
-    assert size_in_bytes(small.to_records()) > 6 * 2
+    assert growth == 600 // 4 - 2
+    old, wide = (
+        a_reply(version=OLDEST_VERSION, update={"b": np.ones((rows, 3), np.float32)})
+        for rows in (2, 200)
+    )
+    assert size_in_bytes(wide.to_records()) - size_in_bytes(old.to_records()) == 198 * 3 * 2

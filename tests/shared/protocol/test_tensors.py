@@ -25,15 +25,14 @@ def packed(data: bytes, **fields: Any) -> RecordDict:
     return RecordDict({"adapter": ArrayRecord({"safetensors": Array(**{**values, **fields})})})
 
 
-def read(records: RecordDict, names: list[str], version: int = 5) -> dict[str, np.ndarray]:
-    return floats(records, "adapter", names, version)  # type: ignore[return-value]
+def read(records: RecordDict, names: list[str]) -> dict[str, np.ndarray]:
+    return floats(records, "adapter", names)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize(("version", "arrays"), [(4, 3), (5, 1)])
-def test_the_same_tensors_come_out_in_the_order_asked_for(version: int, arrays: int) -> None:
-    record = tensors(ARRAYS, version)
-    assert len(record) == arrays
-    found = read(RecordDict({"adapter": record}), ["none", "a", "b"], version)
+def test_the_same_tensors_come_out_in_the_order_asked_for() -> None:
+    record = tensors(ARRAYS)
+    assert len(record) == 1
+    found = read(RecordDict({"adapter": record}), ["none", "a", "b"])
     assert list(found) == ["none", "a", "b"]
     for name, value in found.items():
         assert value.dtype == np.float32
@@ -41,12 +40,6 @@ def test_the_same_tensors_come_out_in_the_order_asked_for(version: int, arrays: 
         assert value.tobytes() == ARRAYS[name].tobytes()
     found["b"][0, 0] = 9  # a copy, not the message's bytes
     assert ARRAYS["b"][0, 0] == 0
-
-
-def test_one_version_is_not_read_as_the_other() -> None:
-    for wrote, reads in ((4, 5), (5, 4)):
-        with pytest.raises(ProtocolError):
-            read(RecordDict({"adapter": tensors(ARRAYS, wrote)}), list(ARRAYS), reads)
 
 
 def test_what_is_refused() -> None:

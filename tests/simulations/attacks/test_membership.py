@@ -14,6 +14,7 @@ from shared.errors import ConfigError
 from shared.model import InterestModel
 from shared.objective import losses, windows
 from shared.privacy.randomness import UnsafeSeed
+from shared.protocol import PROTOCOL_VERSION, travelling
 from shared.training import local_round
 from simulations.attacks import lira, rmia
 from simulations.attacks.game import Game, drawn_members, play, train, user_losses
@@ -53,7 +54,7 @@ def test_training_is_the_platforms_own_rounds_as_they_travel(victim: Victim) -> 
             dataclasses.replace(plan, trained=name),
             UnsafeSeed(4).open(platform="here", round=round_, request="", data=""),
         )
-        sent = {name: update[name].astype(np.float16).astype(np.float64)}
+        sent = {name: travelling(update, PROTOCOL_VERSION)[name].astype(np.float64)}
         adapter, _ = ServerOptimiser(settings=victim.server).apply({}, adapter, sent)
     np.testing.assert_array_equal(found[name], adapter[name])
     assert np.abs(found[name]).max() > 0

@@ -2,7 +2,6 @@
 
 import io
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,18 @@ from simulations.audits import attack
 from simulations.prepare import prepare
 from simulations.recipes import load_recipe
 from simulations.run import RunPlan, begin, write_settings
+from tests.simulations.audits import runs
 
 QUIET: dict[str, Any] = {"data": None, "seed": 1, "quiet": True}
 
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("attack") / "federation"
-    tiny = Path(__file__).resolve().parents[2] / "scenarios" / "tiny_world.py"
-    runpy.run_path(str(tiny))["write_federation"](folder)
-    toml = folder / "federation.toml"
-    text = toml.read_text(encoding="utf-8").replace("rank = 8", "rank = 32")
-    toml.write_text(text.replace("rounds = 4", "rounds = 8\nlearning_rate = 20.0"), "utf-8")
-    return toml
+    return runs.federation(
+        tmp_path_factory.mktemp("attack") / "federation",
+        ("rank = 8", "rank = 32"),
+        ("rounds = 4", "rounds = 8\nlearning_rate = 20.0"),
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from simulations.audits import canary
 from simulations.prepare import prepare
 from simulations.recipes import load_recipe
 from simulations.run import RunPlan, begin, write_settings
+from tests.simulations.audits import runs
 
 USUAL: dict[str, Any] = {
     "data": None,
@@ -37,20 +37,12 @@ USUAL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a block of 512 numbers, and one step a round."""
-    folder = tmp_path_factory.mktemp("canary") / "federation"
-    tiny = Path(__file__).resolve().parents[2] / "scenarios" / "tiny_world.py"
-    runpy.run_path(str(tiny))["write_federation"](folder)
-    toml = folder / "federation.toml"
-    text = toml.read_text(encoding="utf-8")
-    for old, new in (
+    return runs.federation(
+        tmp_path_factory.mktemp("canary") / "federation",
         ("rank = 8", "rank = 32"),
         ("steps_per_round = 2", "steps_per_round = 1"),
         ("rounds = 4", "rounds = 8"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    toml.write_text(text, encoding="utf-8")
-    return toml
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """`audit epsilon` on real small runs: what is printed, what is withheld, what is found."""
 
 import json
-import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,42 +13,30 @@ from typer.testing import CliRunner
 from shared.errors import ConfigError, RunError
 from shared.privacy.accountant import Charge, composed_epsilon, epsilon
 from shared.privacy.record import read_ledger
-from shared.transparency.code import PLATFORM_CODE, code_sha256
 from simulations.audits.formal import recompute, render
 from simulations.audits.verify import verify
 from simulations.cli import app
+from tests.simulations.audits.runs import audited, federation, simulated
 
 NAMES = ["shop", "films", "news"]
-TOPICS = ["sampling", "adjacency", "noise", "clipping", "accounting", "release"]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Three runs of one tiny federation: `first`, `second`, and `seeded`; and one not private."""
-    folder = tmp_path_factory.mktemp("formal") / "federation"
-    world = Path(__file__).parents[2] / "scenarios" / "tiny_world.py"
-    runpy.run_path(str(world))["write_federation"](folder)
+    toml = federation(tmp_path_factory.mktemp("formal") / "federation")
+    folder = toml.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDINTEREST_CACHE", str(folder / "cache"))
-        for name, more in (
-            ("first", ()),
-            ("second", ("--rounds", "2")),
-            ("seeded", ("--seed", "3", "--rounds", "2")),
-            ("open", ("--epsilon", "inf", "--rounds", "1")),
-        ):
-            toml = str(folder / "federation.toml")
-            run = ["simulate", toml, "--out", str(folder / name), *more]
-            assert CliRunner().invoke(app, run).exit_code == 0
+        simulated(
+            toml,
+            first=(),
+            second=("--rounds", "2"),
+            seeded=("--seed", "3", "--rounds", "2"),
+            open=("--epsilon", "inf", "--rounds", "1"),
+        )
         audited(folder / "cache")
         yield folder
-
-
-def audited(cache: Path, **changes: Any) -> None:
-    """As if `audit code` had been run on this machine; the real one is in the slow test."""
-    cache.mkdir(exist_ok=True)
-    checks = [{"name": f"of {topic}", "ok": True, "covers": [topic]} for topic in TOPICS]
-    found = {"codes": {"platform": code_sha256(*PLATFORM_CODE)}, "checks": checks}
-    (cache / "audit-code.json").write_text(json.dumps(found | changes))
 
 
 @pytest.fixture

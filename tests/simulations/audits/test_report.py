@@ -6,7 +6,6 @@ import html
 import json
 import os
 import re
-import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from typer.testing import CliRunner
 
 from shared.errors import ConfigError, RunError, StorageError
 from shared.transparency.code import COORDINATOR_CODE, PLATFORM_CODE, code_sha256
@@ -28,7 +26,7 @@ from simulations.audits.formal import recompute
 from simulations.audits.parts import TOPICS, attack_part, canary_part, code_part
 from simulations.audits.report import print_page, render, write_audit_report
 from simulations.audits.spending import read_spending
-from simulations.cli import app
+from tests.simulations.audits.runs import audited, call
 
 SCHEMA = json.loads(
     Path(report_module.__file__).with_name("report.schema.json").read_text(encoding="utf-8")
@@ -47,45 +45,12 @@ FIELDS = [  # what the issue names of NIST SP 800-226
 ]
 
 
-def call(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`first`, with canaries and attacks; `seeded`; and `open`, which is not private."""
-    folder = tmp_path_factory.mktemp("report") / "federation"
-    world = Path(__file__).parents[2] / "scenarios" / "tiny_world.py"
-    runpy.run_path(str(world))["write_federation"](folder)
-    toml = folder / "federation.toml"
-    text = toml.read_text(encoding="utf-8").replace("rank = 8", "rank = 32")
-    toml.write_text(text.replace("rounds = 4", "rounds = 8\nlearning_rate = 20.0"), "utf-8")
+def made(runs: Path) -> Iterator[Path]:
+    """`runs`, with the cache that they were made with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDINTEREST_CACHE", str(folder / "cache"))
-        for name, more in (
-            ("first", ()),
-            ("seeded", ("--seed", "3", "--rounds", "1")),
-            ("open", ("--epsilon", "inf", "--rounds", "1")),
-        ):
-            assert call("simulate", toml, "--out", folder / name, *more).exit_code == 0
-        audited(folder / "cache")
-        first = folder / "first"
-        assert call("audit", "attack", first, "--seed", "1").exit_code == 0
-        few = ("--canaries", "60", "--simulations", "5")
-        assert call("audit", "canary", first, *few).exit_code == 0
-        yield folder
-
-
-def audited(cache: Path, **changes: Any) -> None:
-    """As if `audit code` had been run on this machine; the real one is in the slow test."""
-    cache.mkdir(exist_ok=True)
-    checks = [{"name": f"of {topic}", "ok": True, "covers": [topic]} for topic in TOPICS]
-    codes = {
-        "platform": code_sha256(*PLATFORM_CODE),
-        "coordinator": code_sha256(*COORDINATOR_CODE),
-    }
-    found = {"ok": True, "codes": codes, "checks": checks}
-    (cache / "audit-code.json").write_text(json.dumps(found | changes))
+        patch.setenv("FEDINTEREST_CACHE", str(runs / "cache"))
+        yield runs
 
 
 @pytest.fixture

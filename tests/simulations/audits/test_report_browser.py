@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from shared.transparency.code import COORDINATOR_CODE, PLATFORM_CODE, code_sha256
-from simulations.audits.parts import TOPICS
 from simulations.audits.report import BROWSERS, write_audit_report
-from simulations.cli import app
 
 pytest.importorskip("selenium.webdriver")
 _LOOK = runpy.run_path(str(Path(__file__).parents[1] / "report" / "test_browser.py"))
@@ -29,45 +25,27 @@ return [...document.querySelectorAll(".curve text, .card dd, .card td, .card li,
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """A run that was attacked; one seeded; one not private; one whose record is damaged."""
-    folder = tmp_path_factory.mktemp("page") / "federation"
-    world = Path(__file__).parents[2] / "scenarios" / "tiny_world.py"
-    runpy.run_path(str(world))["write_federation"](folder)
-    toml = str(folder / "federation.toml")
+def pages(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """A run that was attacked; one seeded; one not private; one damaged, and its attack failed."""
+    folder = tmp_path_factory.mktemp("page")
+    names = {"whole": "first", "seeded": "seeded", "open": "open", "damaged": "first"}
+    for name, run in names.items():
+        shutil.copytree(runs / run, folder / name)
+    (folder / "damaged" / "record" / "films.jsonl").write_bytes(b"x\n")
+    attack = folder / "damaged" / "audit" / "attack.json"
+    found = json.loads(attack.read_text())
+    told = "lira: without privacy AUC is 0.493 (0.412 to 0.574): the attack proves nothing here"
+    attack.write_text(json.dumps(found | {"ok": False, "findings": [told]}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDINTEREST_CACHE", str(folder / "cache"))
-        for name, more in (
-            ("whole", ("--rounds", "2")),
-            ("seeded", ("--rounds", "1", "--seed", "3")),
-            ("open", ("--rounds", "1", "--epsilon", "inf")),
-        ):
-            out = str(folder / name)
-            assert CliRunner().invoke(app, ["simulate", toml, "--out", out, *more]).exit_code == 0
-        checks = [{"name": f"of {topic}", "ok": True, "covers": [topic]} for topic in TOPICS]
-        codes = {
-            "platform": code_sha256(*PLATFORM_CODE),
-            "coordinator": code_sha256(*COORDINATOR_CODE),
-        }
-        found = {"ok": True, "codes": codes, "checks": checks}
-        (folder / "cache" / "audit-code.json").write_text(json.dumps(found))
-        shutil.copytree(folder / "whole", folder / "damaged")
-        (folder / "damaged" / "record" / "films.jsonl").write_bytes(b"x\n")
-        # so few rounds leak little: the control may fail, which the page then has to show
-        for audit in (["attack", "--seed", "1"], ["canary", "--canaries", "40"]):
-            more = ["--simulations", "2"] if audit[0] == "canary" else []
-            got = CliRunner().invoke(
-                app, ["audit", *audit[:1], str(folder / "whole"), *audit[1:], *more]
-            )
-            assert got.exit_code in (0, 12)
-        for name in ("whole", "seeded", "open", "damaged"):
+        patch.setenv("FEDINTEREST_CACHE", str(runs / "cache"))
+        for name in names:
             write_audit_report(folder / name, pdf=False, quiet=True)
-        yield {name: folder / name for name in ("whole", "seeded", "open", "damaged")}
+        yield {name: folder / name for name in names}
 
 
 @pytest.mark.parametrize("name", ["whole", "seeded", "open", "damaged"])
-def test_quiet_and_readable_everywhere(name: str, runs: dict[str, Path], browser: Any) -> None:
-    page = runs[name] / "audit" / "report.html"
+def test_quiet_and_readable_everywhere(name: str, pages: dict[str, Path], browser: Any) -> None:
+    page = pages[name] / "audit" / "report.html"
     for width in (1280, 390):
         for scheme in ("light", "dark"):
             _LOOK["_open"](browser, page, width, scheme)
@@ -84,23 +62,23 @@ def test_quiet_and_readable_everywhere(name: str, runs: dict[str, Path], browser
             assert browser.get_log("browser") == [], where
 
 
-def test_a_number_leads_to_its_log_entry(runs: dict[str, Path], browser: Any) -> None:
-    _LOOK["_open"](browser, runs["whole"] / "audit" / "report.html")
+def test_a_number_leads_to_its_log_entry(pages: dict[str, Path], browser: Any) -> None:
+    _LOOK["_open"](browser, pages["whole"] / "audit" / "report.html")
     browser.execute_script("document.querySelector(\"details td a[href^='#e']\").click()")
     row = browser.execute_script("return document.querySelector('tr:target').innerText")
-    report = json.loads((runs["whole"] / "audit" / "report.json").read_text())
+    report = json.loads((pages["whole"] / "audit" / "report.json").read_text())
     first = report["figures"]["epsilon_by_round"]["shop"][0]
     assert first["source"]["entry"]["leaf"] in row
     assert row.startswith("record/shop.jsonl")
 
 
-def test_a_pdf_is_printed_from_the_page(runs: dict[str, Path]) -> None:
+def test_a_pdf_is_printed_from_the_page(pages: dict[str, Path]) -> None:
     if not any(shutil.which(name) for name in BROWSERS):
         pytest.skip("no Chromium is installed")
-    result = write_audit_report(runs["seeded"], pdf=True, quiet=True)
-    content = (runs["seeded"] / "audit" / "report.pdf").read_bytes()
+    result = write_audit_report(pages["seeded"], pdf=True, quiet=True)
+    content = (pages["seeded"] / "audit" / "report.pdf").read_bytes()
     assert result["files"]["pdf"] == "audit/report.pdf"
     assert content.startswith(b"%PDF-")
     assert len(content) > 20_000
-    write_audit_report(runs["seeded"], pdf=False, quiet=True)
-    assert not (runs["seeded"] / "audit" / "report.pdf").exists()
+    write_audit_report(pages["seeded"], pdf=False, quiet=True)
+    assert not (pages["seeded"] / "audit" / "report.pdf").exists()

@@ -125,7 +125,8 @@ def test_the_loss_is_binary_cross_entropy_written_as_a_loop(tiny_bert, kinds) ->
     total = 0.0
     for example in examples:
         for item in (example.item, *example.others.tolist()):
-            logit = float(model.logits([reader.pair(example.history, item)], 1))
+            pair = reader.writer.pairs([example.history], [np.array([item])])
+            logit = float(model.logits(pair, 1))
             said = 1 / (1 + math.exp(-logit))
             total -= math.log(said if item == example.item else 1 - said)
     fast = pair_loss(model, examples, 2, np.random.default_rng(0)).detach()
@@ -136,7 +137,7 @@ def test_one_seed_gives_one_result(tastes, kinds, tiny_bert, vectors) -> None:
     def logits(seed: int) -> torch.Tensor:
         system = BertPair(texts=kinds, encoder=tiny_bert, seed=seed, steps=10, **SMALL)
         scorer = system.fit(tastes, vectors[: 2 * EVEN])
-        pairs = [scorer.model.reader.pair(HISTORIES[0], item) for item in range(2 * EVEN)]
+        pairs = scorer.model.reader.writer.pairs([HISTORIES[0]], [np.arange(2 * EVEN)])
         return torch.cat([scorer.scores(HISTORIES).flatten(), scorer.model.logits(pairs, 8)[:, 0]])
 
     first = logits(1)

@@ -11,6 +11,8 @@ import pytest
 
 from clients.platform import Platform
 from clients.serving.live.store import Live, LiveEvent
+from clients.serving.snapshot.build import newest
+from clients.serving.start import Served
 from clients.serving.ui.http import FORM, PageServer
 from clients.serving.ui.opened import Opened
 from clients.serving.ui.pages import Pages
@@ -48,6 +50,19 @@ def made_folder(run: Path) -> Path:
     with Ledger.open(folder / "ledger.jsonl", platform="shop", epsilon=8.0, delta=1e-3) as ledger:
         ledger.charge_many(1, range(2), "a" * 64, 0.5, 1.0)
     return folder
+
+
+def made_snapshot(folder: Path, **more: str) -> Served:
+    """A snapshot of the platform as the maker's own program leaves it, without starting one.
+
+    Args:
+        more: what it would say beside the id.
+    """
+    served = Served.at(folder)
+    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
+    kept = {"stamp": served._stamp(), "id": made.meta.id, **more}
+    write_json(served.serving / "newest.json", kept)
+    return served
 
 
 @dataclass
@@ -93,16 +108,10 @@ class Site:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the tests of a module share; they change nothing in it."""
-    from clients.serving.snapshot.build import newest
-    from clients.serving.start import Served
-
     path = tmp_path_factory.mktemp("run")
     folder = made_folder(path)
     write_json(path / "federation.json", FEDERATION)
-    served = Served.at(folder)
-    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
-    # as the maker's own program leaves it, without starting one
-    write_json(served.serving / "newest.json", {"stamp": served._stamp(), "id": made.meta.id})
+    served = made_snapshot(folder)
     live = Live(served.serving / "live.db")
     live.set_consent(pseudonym(SECRET, "u5"), learning=False)
     for user in ("u1", "u2", "u4"):

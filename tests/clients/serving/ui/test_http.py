@@ -15,7 +15,7 @@ from clients.serving.ui.pages import VIEWS
 from clients.sources.pseudonyms import pseudonym
 from shared.errors import ConfigError, RunError
 from tests.clients.serving.conftest import SECRET
-from tests.clients.serving.ui.conftest import Site
+from tests.clients.serving.ui.conftest import Site, made_snapshot
 
 
 def main_of(page: str) -> str:
@@ -227,6 +227,7 @@ def test_consent_withdrawn_elsewhere_counts_at_once(
     serve: Callable[[Path], Site], run: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
+    made_snapshot(tmp_path / "run" / "platforms" / "shop")  # of other files, by their stamps
     site = serve(tmp_path / "run" / "platforms" / "shop")
     before = site.ask("profile", {"user": "u9"})[2]
     assert "This user has opted out" not in before

@@ -1,30 +1,27 @@
 """The page over a platform whose texts are read: what is put and deleted is seen, sentences too."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clients.platform import Platform
 from clients.serving import answers as a
 from clients.serving.live.store import Live
-from clients.serving.snapshot.build import newest
-from clients.serving.snapshot.export import export_encoder
 from clients.serving.start import Served
 from clients.serving.state_cache import StateCache
 from clients.serving.texts import Texts
-from shared.encoder import encoder_identity
+from shared.config.training import ModelSettings
 from shared.files import write_bytes, write_json
 from tests.clients.serving import texts_world
 from tests.clients.serving.conftest import SECRET
-from tests.clients.serving.ui.conftest import FEDERATION, Site, serving
+from tests.clients.serving.ui.conftest import FEDERATION, Site, made_snapshot, serving
 from tests.clients.serving.ui.test_http import main_of
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, encoders: Path) -> Path:
     path = tmp_path_factory.mktemp("run")
-    model = texts_world.made_model(path / "encoder")
     folder = path / "platforms" / "shop"
     texts_world.made_platform(folder, model)
     write_bytes(folder / "pseudonym.secret", SECRET)
@@ -32,10 +29,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(path / "cache"))
         served = Served.at(folder)
-    export_encoder(model, served.encoders, identity=encoder_identity(model))
-    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
-    kept = {"stamp": served._stamp(), "id": made.meta.id, "no_texts": ""}
-    write_json(served.serving / "newest.json", kept)
+    shutil.copytree(encoders, served.encoders)
+    made_snapshot(folder, no_texts="")
     return path
 
 

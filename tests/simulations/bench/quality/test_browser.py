@@ -10,7 +10,7 @@ import pytest
 from simulations.bench.quality.page import write_page
 from tests.browser import chromium, show_page
 
-_CUT_OFF = """
+CUT_OFF = """
 return [...document.querySelectorAll(".plot text, .dots text, h1, .tiles dd")].filter((text) => {
   const box = text.getBoundingClientRect();
   const outer = (text.closest(".card") || document.body).getBoundingClientRect();
@@ -32,7 +32,7 @@ def test_quiet_and_no_wider_than_the_window(
     for width in (1280, 390):
         show_page(browser, page.as_uri(), width)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        assert browser.execute_script(_CUT_OFF) == []
+        assert browser.execute_script(CUT_OFF) == []
         messages = [json.loads(entry["message"]) for entry in browser.get_log("performance")]
         urls = {
             message["message"]["params"]["request"]["url"]

@@ -110,7 +110,9 @@ def test_a_step_is_the_gradient_of_the_mean_loss(parts: tuple[str, ...]) -> None
     assert gradient is not None
     wanted = {"B": gradient.numpy() @ pair.A.T, "A": pair.B.T @ gradient.numpy()}
     everybody = 80
-    rate = own.training.rate(everybody) / 40  # of the mean over the declared population
+    rate = (
+        METHODS["ffa"].rate(own.training.learning_rate, everybody) / 40
+    )  # of the mean over the declared population
     assert list(found) == list(parts)
     for part in parts:
         np.testing.assert_allclose(found[part], -rate * wanted[part], rtol=2e-4, atol=2e-6)
@@ -126,7 +128,7 @@ def test_a_user_counts_for_at_most_clip_norm_over_both_parts(name: str) -> None:
     without = client(name, own, nobody).round(pair, parts, secret())
     within = client(name, own, somebody).round(pair, parts, secret())
     difference = np.sqrt(sum(np.square(within[part] - without[part]).sum() for part in parts))
-    bound = own.training.rate(80) * own.privacy.clip_norm / 40
+    bound = METHODS[name].rate(own.training.learning_rate, 80) * own.privacy.clip_norm / 40
     assert difference == pytest.approx(bound, rel=1e-3)  # clipped, so exactly at the bound
     assert all(np.abs(without[part]).max() > 0 for part in parts)  # noise alone
 

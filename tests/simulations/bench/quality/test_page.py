@@ -40,7 +40,7 @@ class _Balanced(HTMLParser):
             self.text.append(data)
 
 
-def _read(page: str) -> _Balanced:
+def read_page(page: str) -> _Balanced:
     reader = _Balanced()
     reader.feed(page)
     assert reader.open == []
@@ -50,7 +50,7 @@ def _read(page: str) -> _Balanced:
 def test_written_and_whole(tmp_path: Path, summary: dict[str, Any]) -> None:
     path = write_page(summary, tmp_path / "quality.html")
     page = path.read_text(encoding="utf-8")
-    reader = _read(page)
+    reader = read_page(page)
     assert {link.removeprefix("#") for link in reader.links} <= reader.ids
     text = " ".join(" ".join(reader.text).split())
     for system in summary["systems"]:
@@ -78,7 +78,7 @@ def test_quoted_figures_are_marked(summary: dict[str, Any]) -> None:
     assert ".0318" not in page.replace(section, "")
     without = copy.deepcopy(summary)
     without["quoted"] = []
-    assert "quoted" not in "".join(_read(render(without)).text).lower()
+    assert "quoted" not in "".join(read_page(render(without)).text).lower()
 
 
 def test_hostile_names_are_text(summary: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ def test_hostile_names_are_text(summary: dict[str, Any]) -> None:
     odd["platforms"][evil] = odd["platforms"].pop("books")
     page = render(odd)
     assert "<script" not in page
-    _read(page)
+    read_page(page)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_fewer_systems(summary: dict[str, Any], case: str) -> None:
         for system in few["systems"]:
             system["groups"] = {}
     page = render(few)
-    _read(page)
+    read_page(page)
     assert ("No system of this benchmark was trained" in page) == (keep <= 4)
     assert ("No system ranks better than frozen." in page) == (case == "base only")
     assert ("Cold users" in page) == (case != "no groups")
@@ -146,7 +146,7 @@ def test_the_headline_is_not_won_without_privacy(summary: dict[str, Any]) -> Non
             system["mean"]["ndcg@10"]["value"] = 0.9
         if system["epsilon"] == 8.0:
             system["mean"]["ndcg@10"]["value"] = 0.8
-    text = " ".join("".join(_read(render(won)).text).split())
+    text = " ".join("".join(read_page(render(won)).text).split())
     ratio = systems[8.0]["versus"]["mean"]["ratio"]["value"]
     assert f"federated ranks best: {ratio:.2f} times the NDCG@10 of frozen, at ε = 8." in text
     assert "the best of them, federated, reaches .9000" in text

@@ -1,0 +1,1 @@
+"""Where a bar is not reached: what is gained by rounds, and by the number of users."""
