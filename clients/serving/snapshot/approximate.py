@@ -83,19 +83,23 @@ class Lists:
         import faiss
 
         self._faiss: Any = faiss
+        self._items, self._row = items, padded(width)
         try:
             for name in FILES if files is not None else ():
                 if file_sha256(folder / name) != (files or {})[name]:
                     raise ValueError(f"a damaged {name}")
             # Rows, ids and centres stay in the file.
-            flags = self._faiss.IO_FLAG_MMAP_IFC
-            self._index: Any = self._faiss.read_index(str(folder / FILES[0]), flags)
+            index: Any = faiss.read_index(str(folder / FILES[0]), faiss.IO_FLAG_MMAP_IFC)
             self._columns = np.load(folder / FILES[1], allow_pickle=False)
             self._scale, self._weight = np.load(folder / FILES[2], allow_pickle=False).tolist()
-            self._codes, self._places = self._laid_out()
-            fits = self._columns.shape == (min(width, padded(width) - SPARE),)
-            if (self._index.ntotal, self._index.d) != (items, padded(width)) or not fits:
+            fits = (
+                isinstance(index, faiss.IndexIVFScalarQuantizer)
+                and (index.ntotal, index.d, index.code_size) == (items, self._row, self._row)
+                and self._columns.shape == (min(width, self._row - SPARE),)
+            )
+            if not fits:
                 raise ValueError("an index of other items")
+            self._codes, self._places = _laid_out(index)
         except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
             raise RunError(  # of faiss itself: RuntimeError
                 expected="the index of a snapshot",
@@ -103,11 +107,11 @@ class Lists:
                 where=str(folder),
                 remedy="Remove the folder: `fedinterest-client serve` makes it again.",
             ) from error
+        self._index = index
         # Every call of faiss gives up the interpreter's lock, be it for a number only.
-        self._items, self._row = items, padded(width)
-        self._centres: int = self._index.nlist
+        self._centres: int = index.nlist
+        self._always: int = index.invlists.list_size(self._centres - 2)
         self._plain: dict[int, Any] = {}
-        self._always: int = self._index.invlists.list_size(self._centres - 2)
         # Or searches would bring in its pages for minutes to come.
         self._read(np.zeros(width, np.float32), 1, None, most=0, biased=False)
 
@@ -118,6 +122,7 @@ class Lists:
 
         Args:
             query: (D,).
+            rows: in any order, and more than once if need be.
         """
         query = query[self._columns]
         times = 127 / max(float(np.abs(query).max()), 1e-30)
@@ -130,27 +135,6 @@ class Lists:
             found[start : start + _AT_ONCE] = dots(kept.view(np.int8), asked)
         found /= np.float32(times * self._scale)
         return found
-
-    def _laid_out(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The lists' codes as one array of bytes, and (V,) where in it each row begins.
-
-        faiss' own way to a row, `reconstruct_batch`, takes 30 us for each.
-        """
-        lists = self._index.invlists
-        sizes = np.array([lists.list_size(one) for one in range(self._index.nlist)])
-        filled = np.flatnonzero(sizes)
-        starts = np.zeros(len(sizes), np.int64)
-        places = np.zeros(self._index.ntotal, np.int64)
-        for one in filled.tolist():
-            starts[one] = int(lists.get_codes(one))
-            ids = self._faiss.rev_swig_ptr(lists.get_ids(one), int(sizes[one]))
-            places[ids] = starts[one] + np.arange(sizes[one]) * lists.code_size
-        first = int(starts[filled].min(initial=2**62))
-        last = int((starts + sizes * lists.code_size)[filled].max(initial=first))
-        content = np.ctypeslib.as_array((ctypes.c_uint8 * (last - first)).from_address(first))
-        across = lists.code_size
-        rows = as_strided(content, (max(0, len(content) - across + 1), across), (1, 1))
-        return rows, places - first
 
     def candidates(
         self,
@@ -188,7 +172,8 @@ class Lists:
         query = query[self._columns]
         largest = max(float(np.abs(query).max()), 1e-30)
         spare = min(127, int(127 / (self._weight * largest))) if biased else 0
-        times = spare * self._weight if biased else 127 / largest
+        # None: an interest so long that no bias counts beside it.
+        times = spare * self._weight if spare else 127 / largest
         asked = np.full((1, self._row), spare, np.float32)
         asked[0, : len(query)] = np.rint(query * np.float32(times))
         asked[0, -1] = 1.0
@@ -199,12 +184,42 @@ class Lists:
     def _parameters(self, most: int, allowed: NDArray[np.bool_] | None) -> Any:
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
-            found = self._of(most, sel=self._faiss.IDSelectorBitmap(bits))
-            found.bits = bits  # faiss reads them, and does not keep them
-            return found
+            return self._of(most, sel=self._faiss.IDSelectorBitmap(bits))  # which keeps them
         if most not in self._plain:
             self._plain[most] = self._of(most)
         return self._plain[most]
 
     def _of(self, most: int, **how: Any) -> Any:
         return self._faiss.SearchParametersIVF(nprobe=self._centres, max_codes=most, **how)
+
+
+def _laid_out(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes under the lists, cut at every one of them, and (V,) at which cut an item begins.
+
+    For faiss' own way to a row, `reconstruct_batch`, takes 30 us, and an answer needs thousands.
+    The lists lie in one file, their ids between them: of the cuts only an item's is a row.  The
+    bytes keep the index, whose they are.
+
+    Raises:
+        ValueError: an item is in no list, or one is in a list that is not among the items.
+    """
+    from faiss import rev_swig_ptr
+
+    lists, items, across = index.invlists, index.ntotal, index.code_size
+    begin = np.zeros(items, np.int64)  # addresses
+    for one in range(index.nlist):
+        size = lists.list_size(one)
+        if not size:
+            continue  # nothing is where it points
+        ids = rev_swig_ptr(lists.get_ids(one), size)
+        if ids.min() < 0 or ids.max() >= items:
+            raise ValueError("an index of other items")
+        begin[ids] = int(lists.get_codes(one)) + np.arange(size) * across
+    if not begin.all():
+        raise ValueError("an index of other items")
+    first, last = int(begin.min()), int(begin.max())
+    memory: Any = (ctypes.c_uint8 * (last - first + across)).from_address(first)
+    memory.index = index
+    content = np.ctypeslib.as_array(memory)
+    rows = as_strided(content, (last - first + 1, across), (1, 1), writeable=False)
+    return rows, begin - first

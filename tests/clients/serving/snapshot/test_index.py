@@ -2,9 +2,11 @@
 
 import sys
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 
 from clients.serving.snapshot import approximate
 from clients.serving.snapshot.approximate import FILES as LISTS
-from clients.serving.snapshot.approximate import Lists, padded
+from clients.serving.snapshot.approximate import MISSED, Lists, padded
+from clients.serving.snapshot.approximate_build import build_lists
 from clients.serving.snapshot.byte_rows import FILES as BYTES
 from clients.serving.snapshot.byte_rows import ByteRows, build_byte_rows
 from clients.serving.snapshot.index import EXACT_LIMIT, Index, build_index
@@ -275,6 +278,111 @@ def test_what_can_reach_is_never_left_out(world, listed: Index) -> None:  # type
             assert reached.sum() < 150
 
 
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_estimates_are_near(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Against the half-precision rows; one item, one list and lists that are empty among them."""
+    items = data.draw(st.sampled_from([1, 2, 9, 60]))
+    width = data.draw(st.sampled_from([4, 28, 32, 61]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    drawn = rng.standard_normal((items + 1, width)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    vectors, query = drawn[1:].astype(np.float16), drawn[0]
+    vectors[rng.random(items) < data.draw(st.sampled_from([0, 0.5, 1]))] = 0
+    bias = biases(items, seed=0) * np.float32(data.draw(st.sampled_from([0, 1, 100])))
+    rows = np.array(data.draw(st.lists(st.integers(0, items - 1), max_size=30)), np.int64)
+    folder = tmp_path_factory.mktemp("estimates")
+    build_lists(vectors, bias, folder, seed=0)
+    found = Lists(folder, items, width).estimate(query, rows)
+    truth = vectors[rows].astype(np.float64) @ query
+    assert found.shape == truth.shape
+    np.testing.assert_allclose(found, truth, rtol=0, atol=MISSED)
+
+
+def test_estimates_are_of_the_rows_that_faiss_gives(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Of all items, in parts and out of order; 8 bits are whole numbers, so that nothing is lost.
+
+    Interests of any length: how far they are off grows with it.
+    """
+    vectors, _, queries = world
+    index = faiss.read_index(str(folder / LISTS[0]))
+    index.make_direct_map()
+    columns = np.load(folder / LISTS[1])
+    codes = index.reconstruct_n(0, ITEMS).astype(np.int64)[:, : len(columns)]
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(ITEMS), 2))
+    scale = float(np.load(folder / LISTS[2])[0])
+    lists = Lists(folder, ITEMS, WIDTH)
+    for query, length in zip(queries, (1, 1e-3, 50), strict=False):
+        asked = query * np.float32(length)
+        step = float(np.abs(asked).max()) / 127
+        whole = codes @ np.rint(asked[columns] / step).astype(np.int64)
+        found = lists.estimate(asked, rows)
+        np.testing.assert_allclose(found, whole[rows] * (step / scale), rtol=1e-5, atol=0)
+        truth = vectors[rows].astype(np.float64) @ asked
+        assert np.abs(found - truth).max() < MISSED * length
+
+
+def test_estimates_of_wide_rows_are_near_by_far(tmp_path: Path) -> None:
+    """Four coordinates in which centres differ least are left out, which costs nearly nothing."""
+    grown = clustered(3000, 384, seed=0, clusters=30)
+    build_lists(grown.vectors, biases(3000, seed=1), tmp_path, seed=0)
+    lists, every = Lists(tmp_path, 3000, 384), np.arange(3000)
+    off = [
+        lists.estimate(query, every) - grown.vectors.astype(np.float64) @ query
+        for query in interests(grown, 20, seed=2)
+    ]
+    assert np.quantile(np.abs(off), 0.999) < MISSED
+
+
+def test_an_interest_so_long_that_no_bias_counts(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
+    vectors, bias, queries = world
+    hits = 0
+    for query in queries:
+        long = query * np.float32(1e4)
+        rows, _ = listed.search(long, 10)
+        hits += len(set(rows.tolist()) & set(by_hand(vectors, bias, long, 10)))
+    assert hits / 600 >= 0.95
+
+
+def test_what_is_read_keeps_the_index(folder: Path) -> None:
+    lists = Lists(folder, ITEMS, WIDTH)
+    codes, places = lists._codes, lists._places
+    index, expected = weakref.ref(lists._index), codes[places]
+    assert not codes.flags.writeable  # it is the file
+    del lists
+    assert index() is not None
+    np.testing.assert_array_equal(codes[places], expected)
+    del codes
+    assert index() is None
+
+
+def test_an_index_that_goes_takes_nothing_from_others(world, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """A reload: one is opened and the one before is let go, while others are asked."""
+    vectors, bias, queries = world
+    rows = np.random.default_rng(0).integers(0, ITEMS, 700)
+    now = [Index.open(vectors, bias, folder, limit=100)]
+    extra, least = np.zeros(700, np.float32), 0.3
+    expected = [now[0].reaching(query, rows, extra, least).tolist() for query in queries]
+    best = [now[0].search(query, 10)[0].tolist() for query in queries]
+    found: list[bool] = []
+
+    def ask() -> None:
+        for _ in range(2):
+            for place, query in enumerate(queries):
+                index = now[0]
+                found.append(index.reaching(query, rows, extra, least).tolist() == expected[place])
+                found.append(index.search(query, 10)[0].tolist() == best[place])
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for one in threads:
+        one.start()
+    while any(one.is_alive() for one in threads):
+        now[0] = Index.open(vectors, bias, folder, limit=100)
+    for one in threads:
+        one.join()
+    assert found == [True] * (2 * 2 * 2 * len(queries))
+
+
 def test_threads_share_it(world, listed: Index) -> None:  # type: ignore[no-untyped-def]
     _, _, queries = world
     expected = [listed.search(query, 10)[0].tolist() for query in queries]
@@ -340,6 +448,36 @@ def test_an_index_of_other_items_is_told(world, folder: Path, byted: Path) -> No
             Index.open(vectors[:-1], bias[:-1], made, **sizes)
         with pytest.raises(RunError, match="other items"):
             Index.open(vectors[:, :-8], bias, made, **sizes)
+
+
+@pytest.mark.parametrize("first", [-1, 1])
+def test_lists_with_other_numbers_in_them_are_told(
+    world, folder: Path, tmp_path: Path, first: int
+) -> None:  # type: ignore[no-untyped-def]
+    """As many items, but one of them is not among ours."""
+    for name in LISTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    index = faiss.read_index(str(folder / LISTS[0]))
+    index.reset()
+    index.add_with_ids(np.zeros((ITEMS, index.d), np.float32), np.arange(first, ITEMS + first))
+    faiss.write_index(index, str(tmp_path / LISTS[0]))
+    with pytest.raises(RunError, match="other items"):
+        Lists(tmp_path, ITEMS, WIDTH)
+    index.reset()
+    index.add_with_ids(np.zeros((ITEMS, index.d), np.float32), np.arange(ITEMS) // 2)
+    faiss.write_index(index, str(tmp_path / LISTS[0]))
+    with pytest.raises(RunError, match="other items"):
+        Lists(tmp_path, ITEMS, WIDTH)
+
+
+def test_an_index_of_another_kind_is_told(folder: Path, tmp_path: Path) -> None:
+    for name in LISTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    flat = faiss.IndexFlatIP(padded(WIDTH))
+    flat.add(np.zeros((ITEMS, padded(WIDTH)), np.float32))
+    faiss.write_index(flat, str(tmp_path / LISTS[0]))
+    with pytest.raises(RunError, match="other items"):
+        Lists(tmp_path, ITEMS, WIDTH)
 
 
 def test_the_same_items_give_the_same_files(
