@@ -94,6 +94,7 @@ class Lists:
             self._scale, self._weight = np.load(folder / FILES[2], allow_pickle=False).tolist()
             fits = (
                 isinstance(index, faiss.IndexIVFScalarQuantizer)
+                and index.nlist > 2
                 and (index.ntotal, index.d, index.code_size) == (items, self._row, self._row)
                 and self._columns.shape == (min(width, self._row - SPARE),)
             )
