@@ -15,7 +15,7 @@ docs/decisions/0013-searching-items.md has the measurements behind the numbers h
 Shapes: `V` items, `D` width, `N` of the items.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,10 @@ from numpy.typing import NDArray
 
 from clients.serving.snapshot.approximate import FILES as LISTS
 from clients.serving.snapshot.approximate import MISSED, Lists
-from clients.serving.snapshot.byte_rows import FILES as BYTES
-from clients.serving.snapshot.byte_rows import ByteRows, build_byte_rows
+from clients.serving.snapshot.byte_rows import ByteRows
 from clients.serving.snapshot.exact import ByteScan, HalfScan, reaching
+from clients.serving.snapshot.index_build import EXACT_LIMIT, SMALL, check_items, index_files
 from clients.serving.snapshot.index_rows import Rows, given_back
-from shared.errors import ConfigError
-
-EXACT_LIMIT = 100_000
-"""Up to so many items every search is exact: a scan of them takes 2 ms on one core."""
-
-SMALL = 10_000
-"""Up to so many there are no files: the half-precision rows are scanned."""
 
 _MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close ones wrongly
 _SPARSE = 33  # one in so many allowed, or fewer: those are scanned, which takes as long then
@@ -42,47 +35,6 @@ _ROUGHLY = 8
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-
-
-def build_index(
-    vectors: NDArray[np.float16],
-    bias: NDArray[np.float32],
-    folder: Path,
-    *,
-    seed: int,
-    limit: int = EXACT_LIMIT,
-    small: int = SMALL,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> None:
-    """Write what `Index.open` needs beside the vectors, see `index_files`.
-
-    Args:
-        vectors: (V, D) rows of unit length; some may be zero.
-        bias: (V,) >= 0.
-        folder: exists.
-        seed: see `build_lists`.
-        limit, small: up to so many items searches are exact, or need no files.
-        progress: called with (what, done, total).
-
-    Raises:
-        ConfigError: shapes that do not fit, or a bias that is negative or not finite.
-        StorageError: the disk refused.
-    """
-    _check(vectors, bias)
-    needed = index_files(len(vectors), limit, small)
-    if needed == BYTES:
-        build_byte_rows(vectors, folder, seed=seed, progress=progress)
-    elif needed == LISTS:
-        from clients.serving.snapshot.approximate_build import build_lists
-
-        build_lists(vectors, bias, folder, seed=seed, progress=progress)
-
-
-def index_files(items: int, limit: int = EXACT_LIMIT, small: int = SMALL) -> tuple[str, ...]:
-    """Names of the files that so many items are searched by."""
-    if items > limit:
-        return LISTS
-    return BYTES if items > small else ()
 
 
 class Index:
@@ -130,7 +82,7 @@ class Index:
             ConfigError: see `build_index`.
             RunError: the files are missing, damaged, or of other items.
         """
-        _check(vectors, bias)
+        check_items(vectors, bias)
         needed, (items, width) = index_files(len(vectors), limit, small), vectors.shape
         if needed == LISTS:
             return cls(vectors, bias, Lists(folder, items, width, files))
@@ -274,13 +226,3 @@ class Index:
             return values, 0.0
         part, bound = self._scan.estimate(query, rows)
         return values + part, bound
-
-
-def _check(vectors: NDArray[np.float16], bias: NDArray[np.float32]) -> None:
-    fits = vectors.ndim == 2 and vectors.dtype == np.float16 and bias.shape == (len(vectors),)
-    if not (fits and np.isfinite(bias).all() and (bias >= 0).all()):
-        raise ConfigError(
-            expected="float16 vectors (V, D) and a bias >= 0 for each",
-            got=f"{vectors.dtype} {vectors.shape} and {bias.dtype} {bias.shape}",
-            where="index",
-        )

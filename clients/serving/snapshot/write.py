@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.serving.snapshot.index import EXACT_LIMIT, build_index, index_files
+from clients.serving.snapshot.index_build import EXACT_LIMIT, build_index, index_files
 from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta
 from shared.errors import StorageError
 from shared.files import file_sha256, storage_error, write_json

@@ -55,7 +55,7 @@ class Contender:
 
 
 def _our_build(vectors: Vectors, bias: Bias, folder: Path, threads: int) -> None:
-    from clients.serving.snapshot.index import build_index
+    from clients.serving.snapshot.index_build import build_index
 
     build_index(vectors, bias, folder, seed=0, limit=0)
 
@@ -68,7 +68,7 @@ def _our_open(vectors: Vectors, bias: Bias, folder: Path, effort: int) -> Search
 
 
 def _our_scan_build(vectors: Vectors, bias: Bias, folder: Path, threads: int) -> None:
-    from clients.serving.snapshot.index import build_index
+    from clients.serving.snapshot.index_build import build_index
 
     build_index(vectors, bias, folder, seed=0, limit=len(vectors), small=0)
 

@@ -20,7 +20,8 @@ from clients.serving.snapshot.approximate import MISSED, Lists, padded
 from clients.serving.snapshot.approximate_build import build_lists
 from clients.serving.snapshot.byte_rows import FILES as BYTES
 from clients.serving.snapshot.byte_rows import ByteRows, build_byte_rows
-from clients.serving.snapshot.index import EXACT_LIMIT, Index, build_index
+from clients.serving.snapshot.index import Index
+from clients.serving.snapshot.index_build import EXACT_LIMIT, build_index
 from clients.serving.snapshot.on_disk import let_go
 from shared.errors import ConfigError, RunError
 from shared.files import file_sha256
