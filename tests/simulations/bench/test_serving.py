@@ -1,12 +1,14 @@
 """The bench of the service, on a platform of a few hundred items: real processes, real answers."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shared.errors import ConfigError, DataError
+from simulations import commands
 from simulations.bench.serving.contenders import CONTENDERS
 from simulations.bench.serving.run import ServingPlan, lines, run_serving_bench
 from simulations.bench.serving.vectors import alikeness, clustered, grow, interests, nearest, top
@@ -113,6 +115,21 @@ def test_the_truth_is_what_sorting_gives() -> None:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)
     np.testing.assert_array_equal(nearest(unit, 3), np.argsort(-cosines, axis=1)[:, :3])
+
+
+def test_the_bench_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"no faiss .*pip install 'fedinterest\[serving\]'"):
+        commands.serving(
+            items=100,
+            rate=1.0,
+            seconds=1.0,
+            catalogue=None,
+            seed=0,
+            rival=False,
+            out=None,
+            as_json=True,
+        )
 
 
 def test_contenders_find_what_sorting_finds(tmp_path: Path) -> None:
