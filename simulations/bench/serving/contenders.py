@@ -207,7 +207,7 @@ _GRAPH = (256, 512, 1024, 2048)
 _PROBES = (8, 16, 32, 64, 128, 256)
 
 CONTENDERS: dict[str, Contender] = {
-    "ours": Contender(_our_build, _our_open, needs="faiss"),
+    "ours, lists": Contender(_our_build, _our_open, needs="faiss"),
     "ours, scan": Contender(_our_scan_build, _our_scan, most=200_000, needs="numkong"),
     "numpy float32": Contender(None, _numpy, most=200_000),
     "faiss Flat": Contender(_faiss("Flat"), _faiss_open(""), needs="faiss"),

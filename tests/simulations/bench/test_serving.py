@@ -138,7 +138,7 @@ def test_contenders_find_what_sorting_finds(tmp_path: Path) -> None:
     bias = np.random.default_rng(0).random(600).astype(np.float32) / 10
     asked = interests(grown, 40, seed=1)
     right, _ = top(grown.vectors, bias, asked, 10)
-    for name, least in (("ours", 0.99), ("ours, scan", 1.0), ("numpy float32", 1.0)):
+    for name, least in (("ours, lists", 0.99), ("ours, scan", 1.0), ("numpy float32", 1.0)):
         folder = tmp_path / name
         folder.mkdir()
         one = CONTENDERS[name]
