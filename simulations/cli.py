@@ -275,7 +275,7 @@ def serving(
         int, typer.Option(help="Makes the platform [default: 0].", show_default=False)
     ] = 0,
     no_rival: Annotated[
-        bool, typer.Option("--no-rival", help="Leave out the plain service (it needs faiss).")
+        bool, typer.Option("--no-rival", help="Leave out the plain service.")
     ] = False,
     out: Annotated[
         Path | None,

@@ -249,16 +249,13 @@ def serving(
     Raises:
         ConfigError: a package is missing, or a number makes no sense.
     """
-    needed = ("grpc", "grpc_health", "grpc_reflection", "numkong", *(("faiss",) if rival else ()))
-    for name in needed:
+    for name in ("grpc", "grpc_health", "grpc_reflection", "numkong", "faiss"):
         if find_spec(name) is None:
             raise ConfigError(
-                expected="the packages of the service, and faiss for its rival",
+                expected="the packages of the service",
                 got=f"no {name}",
                 where="bench serving",
-                remedy="pip install 'fedinterest[serving]'"
-                if name != "faiss"
-                else "pip install faiss-cpu, or give --no-rival.",
+                remedy="pip install 'fedinterest[serving]'",
             )
     from shared.progress import Progress
     from simulations.bench.serving.run import ServingPlan, lines, run_serving_bench

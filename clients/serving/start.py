@@ -28,7 +28,7 @@ from shared.errors import ConfigError, FedInterestError, RunError
 from shared.files import sha256
 
 CLIENT, PLATFORM = "client.toml", "platform.json"
-_PACKAGES = ("grpc", "grpc_health", "grpc_reflection", "numkong")
+_PACKAGES = ("grpc", "grpc_health", "grpc_reflection", "numkong", "faiss")
 
 
 @dataclass(frozen=True, kw_only=True)

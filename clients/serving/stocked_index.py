@@ -41,7 +41,7 @@ class StockedIndex:
     ) -> None:
         self.exact = base.exact
         self._base, self._items = base, items
-        self._side = Index(np.ascontiguousarray(vectors), bias, None, exact=True)
+        self._side = Index(np.ascontiguousarray(vectors), bias)
         self._kept: NDArray[np.bool_] | None = None
         if len(replaced):
             self._kept = np.ones(items, bool)

@@ -1,45 +1,68 @@
-"""Inverted lists over the item vectors: the few that a query points at are read, not all.
+"""Inverted lists over the item vectors, by faiss: the few that a query points at are read, not all.
 
     FOLDER/
-    ├── lists.codes.npy      (V, D) int8 rows, list after list
-    ├── lists.order.npy      (V,) int32: which item each of those rows is
-    ├── lists.missed.npy     (V,) float16: length of what rounding took from each
-    ├── lists.starts.npy     (C + 3,) int64: where each list begins, see below
-    ├── lists.centres.npy    (C, D) float32 unit centres
-    └── lists.scale.npy      () float32: a row times this was rounded
+    ├── lists.faiss         an IndexIVFScalarQuantizer: rows of 8 bits a coordinate, list by list
+    ├── lists.columns.npy   (K,) int32: which of the vectors' coordinates those are
+    └── lists.weight.npy    (2,) float32: what a vector was multiplied by; what a query is, for each
+                            1 in its spare coordinates
 
-After the C lists of `centres` come two more: the items with the heaviest bias, which every search
-reads because a centre says nothing of them, and the rows of zeros, which have no direction and
-whose score is their bias: the heaviest first.
+faiss reads them from a memory map, without the interpreter's lock.
 
-That is how the bias is folded in.  Bachrach et al. (2014) make it a coordinate, for indexes that
-know distances only; a list is read row by row, where the bias is simply added.
+A row is `P` coordinates, a multiple of 32: for that faiss has a kernel of whole numbers, half as
+quick again as of others.  It cuts a query's fractions off, so that a query is rounded here.  The
+bias as a coordinate is Bachrach et al. (2014); here it is spread over all that are spare, and a
+query has the same number in each of them.  Where the vectors' width leaves none, the `SPARE` of
+their coordinates that differ least are left out: the best are scored again from whole rows anyway.
 
-Shapes: `V` items, `D` width, `C` centres.
+Two of the C centres are made up, by the last coordinate, which no row has and every query has.  One
+is nearest to every query: its list are the items with the heaviest bias, for other centres say
+nothing of that, and of the rows of zeros, which have no direction, the `ZEROS` heaviest.  One is
+farthest: its list are the remaining rows of zeros.
+
+Shapes: `V` items, `D` width, `K` of its coordinates, `P` of a row, `C` centres, `N` rows asked for.
 """
 
+import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from clients.serving.snapshot.exact import ByteScan, dots
+from clients.serving.snapshot.exact import dots
 from shared.errors import RunError
 from shared.files import file_sha256
 
-PARTS = ("codes", "order", "missed", "starts", "centres", "scale")
-FILES = tuple(f"lists.{part}.npy" for part in PARTS)
+FILES = ("lists.faiss", "lists.columns.npy", "lists.weight.npy")
 
 READ = 0.03
-"""Part of all rows that a search reads."""
+"""Part of all rows that a search reads, beside those with the heaviest bias."""
 
 LEAST_READ = 20_000
 """Rows that a search reads at least."""
 
-_FAR_FEWER = 4
-_DENSE = 0.25
+ZEROS = 1000
+
+SPARE = 4
+"""Coordinates of a row that are not the vectors', at least."""
+
+MISSED = 0.02
+"""How far an estimate is from the truth, for an interest of unit length, at most by far."""
+
+_ZERO = np.uint8(128)  # faiss' code of 0
+_AT_ONCE = 512  # rows: they stay in a core's cache
+
+_WIDE = 256  # from so many on some can be left out
+
+_FILTERED = 0.25  # of rows that are farther apart half as many do
+
+
+def padded(width: int) -> int:
+    """P, for vectors of this width."""
+    least = width if width >= _WIDE else width + SPARE
+    return -(-least // 32) * 32
 
 
 class Lists:
@@ -47,8 +70,7 @@ class Lists:
 
     Args:
         folder: where `build_lists` wrote them.
-        bias: (V,) of the items.
-        width: D.
+        items, width: V and D.
         files: name -> SHA-256 that each file has to have; None does not look.
 
     Raises:
@@ -56,55 +78,64 @@ class Lists:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        bias: NDArray[np.float32],
-        width: int,
-        files: Mapping[str, str] | None = None,
+        self, folder: Path, items: int, width: int, files: Mapping[str, str] | None = None
     ) -> None:
+        import faiss
+
+        self._faiss: Any = faiss
+        self._items, self._row = items, padded(width)
         try:
             for name in FILES if files is not None else ():
                 if file_sha256(folder / name) != (files or {})[name]:
                     raise ValueError(f"a damaged {name}")
-            parts = [_part(folder, name, mapped=name == FILES[0]) for name in FILES]
-            codes, self.order, missed, self.starts, self.centres, scale = parts
-            self._check(codes, missed, scale, len(bias), width)
-            codes[:, :1].max(initial=0)  # or searches would bring in its pages for minutes to come
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise RunError(
+            # Rows, ids and centres stay in the file.
+            index: Any = faiss.read_index(str(folder / FILES[0]), faiss.IO_FLAG_MMAP_IFC)
+            self._columns = np.load(folder / FILES[1], allow_pickle=False)
+            self._scale, self._weight = np.load(folder / FILES[2], allow_pickle=False).tolist()
+            fits = (
+                isinstance(index, faiss.IndexIVFScalarQuantizer)
+                and index.nlist > 2
+                and (index.ntotal, index.d, index.code_size) == (items, self._row, self._row)
+                and self._columns.shape == (min(width, self._row - SPARE),)
+            )
+            if not fits:
+                raise ValueError("an index of other items")
+            self._codes, self._places = _laid_out(index)
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
+            raise RunError(  # of faiss itself: RuntimeError
                 expected="the index of a snapshot",
-                got=str(error) if isinstance(error, ValueError) else "none",
+                got=str(error) if isinstance(error, ValueError) else "none that can be read",
                 where=str(folder),
                 remedy="Remove the folder: `fedinterest-client serve` makes it again.",
             ) from error
-        self.scan = ByteScan(codes, float(scale), missed)
-        self._bias = bias[self.order]
-        self.place = np.empty(len(self.order), np.int32)
-        """(V,) where an item's row lies."""
-        self.place[self.order] = np.arange(len(self.order), dtype=np.int32)
-
-    def _check(self, codes: Any, missed: Any, scale: Any, items: int, width: int) -> None:
-        lists = len(self.centres)
-        fits = (
-            (codes.shape, codes.dtype) == ((items, width), np.int8)
-            and (self.order.shape, self.order.dtype) == ((items,), np.int32)
-            and (missed.shape, missed.dtype) == ((items,), np.float16)
-            and self.starts.shape == (lists + 3,)
-            and self.centres.shape == (lists, width)
-            and scale.shape == ()
-            and (self.starts[0], self.starts[-1]) == (0, items)
-            and bool((np.diff(self.starts) >= 0).all())
-            and bool((np.bincount(self.order, minlength=items) == 1).all())
-        )
-        if not fits:
-            raise ValueError("an index of other items")
+        self._index = index
+        # Every call of faiss gives up the interpreter's lock, be it for a number only.
+        self._centres: int = index.nlist
+        self._always: int = index.invlists.list_size(self._centres - 2)
+        self._plain: dict[int, Any] = {}
+        # Or searches would bring in its pages for minutes to come.
+        self._read(np.zeros(width, np.float32), 1, None, most=0, biased=False)
 
     def estimate(
-        self, query: NDArray[np.float32], *, biased: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(V,) scores of all rows as they lie, and (V,) how far off each may be."""
-        values, bound = self.scan.estimate(query)
-        return values + self._bias if biased else values, bound
+        self, query: NDArray[np.float32], rows: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """(N,) inner products, from what the lists hold of the rows; nearly always within `MISSED`.
+
+        Args:
+            query: (D,).
+            rows: in any order, and more than once if need be.
+        """
+        query = query[self._columns]
+        times = 127 / max(float(np.abs(query).max()), 1e-30)
+        asked = np.zeros(self._row, np.int8)
+        asked[: len(query)] = np.rint(query * np.float32(times))
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            kept = self._codes[self._places[rows[start : start + _AT_ONCE]]]
+            kept ^= _ZERO
+            found[start : start + _AT_ONCE] = dots(kept.view(np.int8), asked)
+        found /= np.float32(times * self._scale)
+        return found
 
     def candidates(
         self,
@@ -115,58 +146,81 @@ class Lists:
         biased: bool,
         part: int = 1,
     ) -> NDArray[np.int64]:
-        """Up to `count` allowed items, the best estimate first, and as many rows of zeros.
+        """Up to `count` allowed items, the best estimate first, from the lists near the query.
 
         Args:
             query: (D,), not all zero.
-            allowed: (V,); with it so many more rows are read that, on average, as many allowed ones
-                are.  None at all come back where there were far fewer.
+            allowed: (V,); only those that are allowed count as read, so that with it so many more
+                lists are read.
             biased: whether the bias counts.
             part: one in so many of the rows that are read else.
         """
+        wanted = max(LEAST_READ, int(READ * self._items)) // part
         share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
-        wanted = max(LEAST_READ, int(READ * len(self.order))) // part
-        if share <= _DENSE:
-            wanted //= 2  # of rows one by one
-        spans = self._spans(query, int(wanted / share))
-        asked, step = self.scan.rounded(query)
-        places = np.concatenate([np.arange(start, stop) for start, stop in spans])
-        kept = None if allowed is None else np.take(allowed, self.order[places])
-        if kept is not None and np.count_nonzero(kept) < wanted // _FAR_FEWER:
-            return np.zeros(0, np.int64)
-        if share > _DENSE:  # rows in the order they lie in are read quickly, the others with them
-            found = [self.scan.dots(slice(start, stop), asked) for start, stop in spans]
-            values = np.concatenate(found)
-            if kept is not None:
-                places, values = places[kept], values[kept]
-        else:
-            places = places[kept]
-            values = self.scan.dots(places, asked)
-        values *= np.float32(step / self.scan.scale)
-        if biased:
-            values += self._bias[places]
-        if count < len(values):
-            most = np.argpartition(-values, count)[:count]
-            places, values = places[most], values[most]
-        best = self.order[places[np.argsort(-values, kind="stable")]]
-        return np.concatenate([best, self._zeros(count, allowed)]).astype(np.int64)
+        most = int(share * self._always) + wanted // (2 if share <= _FILTERED else 1)
+        return self._read(query, count, allowed, most=most, biased=biased)
 
-    def _spans(self, query: NDArray[np.float32], wanted: int) -> list[tuple[int, int]]:
-        """(start, stop) of the lists to read."""
-        lists = len(self.centres)
-        nearest = np.argsort(-dots(self.centres, query))  # BLAS would wake threads that spin
-        seen = np.cumsum(np.diff(self.starts)[nearest])
-        chosen = nearest[: int(np.searchsorted(seen, wanted)) + 1]
-        rows = [(int(self.starts[one]), int(self.starts[one + 1])) for one in chosen]
-        return [*rows, (int(self.starts[lists]), int(self.starts[lists + 1]))]
+    def _read(
+        self,
+        query: NDArray[np.float32],
+        count: int,
+        allowed: NDArray[np.bool_] | None,
+        *,
+        most: int,
+        biased: bool,
+    ) -> NDArray[np.int64]:
+        """(N,) from the nearest list on, until `most` allowed rows were read; 0 is all."""
+        query = query[self._columns]
+        largest = max(float(np.abs(query).max()), 1e-30)
+        spare = min(127, int(127 / (self._weight * largest))) if biased else 0
+        # None: an interest so long that no bias counts beside it.
+        times = spare * self._weight if spare else 127 / largest
+        asked = np.full((1, self._row), spare, np.float32)
+        asked[0, : len(query)] = np.rint(query * np.float32(times))
+        asked[0, -1] = 1.0
+        parameters = self._parameters(most, allowed)
+        rows: NDArray[np.int64] = self._index.search(asked, count, params=parameters)[1][0]
+        return rows[rows >= 0]
 
-    def _zeros(self, count: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int32]:
-        zeros: NDArray[np.int32] = self.order[self.starts[-2] :]
-        return (zeros if allowed is None else zeros[allowed[zeros]])[:count]
+    def _parameters(self, most: int, allowed: NDArray[np.bool_] | None) -> Any:
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            return self._of(most, sel=self._faiss.IDSelectorBitmap(bits))  # which keeps them
+        if most not in self._plain:
+            self._plain[most] = self._of(most)
+        return self._plain[most]
+
+    def _of(self, most: int, **how: Any) -> Any:
+        return self._faiss.SearchParametersIVF(nprobe=self._centres, max_codes=most, **how)
 
 
-def _part(folder: Path, name: str, *, mapped: bool) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(
-        folder / name, mmap_mode="r" if mapped else None, allow_pickle=False
-    )
-    return np.asarray(found)
+def _laid_out(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes under the lists, cut at every one of them, and (V,) at which cut an item begins.
+
+    For faiss' own way to a row, `reconstruct_batch`, takes 30 us, and an answer needs thousands.
+    The lists lie in one file, their ids between them: of the cuts only an item's is a row.  The
+    bytes keep the index, whose they are.
+
+    Raises:
+        ValueError: an item is in no list, or one is in a list that is not among the items.
+    """
+    from faiss import rev_swig_ptr
+
+    lists, items, across = index.invlists, index.ntotal, index.code_size
+    begin = np.zeros(items, np.int64)  # addresses
+    for one in range(index.nlist):
+        size = lists.list_size(one)
+        if not size:
+            continue  # nothing is where it points
+        ids = rev_swig_ptr(lists.get_ids(one), size)
+        if ids.min() < 0 or ids.max() >= items:
+            raise ValueError("an index of other items")
+        begin[ids] = int(lists.get_codes(one)) + np.arange(size) * across
+    if not begin.all():
+        raise ValueError("an index of other items")
+    first, last = int(begin.min()), int(begin.max())
+    memory: Any = (ctypes.c_uint8 * (last - first + across)).from_address(first)
+    memory.index = index
+    content = np.ctypeslib.as_array(memory)
+    rows = as_strided(content, (last - first + 1, across), (1, 1), writeable=False)
+    return rows, begin - first

@@ -68,17 +68,6 @@ class ByteScan:
     scale: float
     missed: NDArray[np.float16]
 
-    def rounded(self, query: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
-        """(D,) integers that times the second are about the query, which is not all zero."""
-        step = float(np.abs(query).max()) / 127
-        return np.rint(query / np.float32(step)).astype(np.int8), step
-
-    def dots(
-        self, rows: slice | NDArray[np.integer], asked: NDArray[np.int8]
-    ) -> NDArray[np.float32]:
-        """(N,) inner products of integers; times step / `scale` they are estimates."""
-        return dots(_taken(self.codes, rows), asked)
-
     def estimate(
         self, query: NDArray[np.float32], rows: Rows = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,13 +76,15 @@ class ByteScan:
         Args:
             query: (D,), not all zero.
         """
-        asked, step = self.rounded(query)
+        step = float(np.abs(query).max()) / 127
+        asked = np.rint(query / np.float32(step)).astype(np.int8)
         lost = float(np.linalg.norm(query - asked * np.float32(step)))
         length = float(np.linalg.norm(query))
         which: slice | NDArray[np.integer] = slice(None) if rows is None else rows
         bound = self.missed[which].astype(np.float32) * np.float32(length + lost)
         bound += np.float32(LONGEST * (lost + _ROUNDING * length))
-        return self.dots(which, asked) * np.float32(step / self.scale), bound
+        found = dots(_taken(self.codes, which), asked)
+        return found * np.float32(step / self.scale), bound
 
 
 def dots(rows: NDArray[np.generic], query: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -2,39 +2,34 @@
 
 Up to `EXACT_LIMIT` items every row is scanned, and those that can be among the best are scored
 again from their half-precision rows: the answer is what sorting all scores would give (`exact`).
-Up to `SMALL` items the half-precision rows themselves are scanned, beyond 8-bit ones that lie in
-inverted lists (`approximate`).  Beyond the limit only the lists near the interest are read.
+Up to `SMALL` items the half-precision rows themselves are scanned, beyond 8-bit ones (`byte_rows`).
+Beyond the limit only the lists near the interest are read (`approximate`, by faiss).
 
-Filters never cost correctness.  A search with few allowed items scans those (8-bit rows with
-bounds, then half precision, see `exact`).  With many it reads more lists; where too few items
-come of that it scans after all.  Interests of zeros, which have no direction, are answered from the
-bias alone.
+Filters never cost correctness.  A search with few allowed items scans those.  With many it reads
+lists until it has seen as many of them as it sees without a filter; where too few items come of
+that it scans after all.  Interests of zeros, which have no direction, are answered from the bias
+alone.
 
 docs/decisions/0013-searching-items.md has the measurements behind the numbers here.
 
 Shapes: `V` items, `D` width, `N` of the items.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.serving.snapshot.approximate import Lists
-from clients.serving.snapshot.approximate_build import build_lists
-from clients.serving.snapshot.exact import HalfScan, reaching
-from clients.serving.snapshot.index_rows import Rows
-from shared.errors import ConfigError
-
-EXACT_LIMIT = 100_000
-"""Up to so many items every search is exact: a scan of them takes 2 ms on one core."""
-
-SMALL = 10_000
-"""Up to so many there are no lists."""
+from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.approximate import MISSED, Lists
+from clients.serving.snapshot.byte_rows import ByteRows
+from clients.serving.snapshot.exact import ByteScan, HalfScan, reaching
+from clients.serving.snapshot.index_build import EXACT_LIMIT, SMALL, check_items, index_files
+from clients.serving.snapshot.index_rows import Rows, given_back
 
 _MARGIN = 40  # candidates beyond k that are scored again: 8 bits order close ones wrongly
-_SPARSE = 20  # one in so many allowed, or fewer: those are scanned
+_SPARSE = 33  # one in so many allowed, or fewer: those are scanned, which takes as long then
 _WIDEST = 200  # one in so many as candidates, or more: all are scanned
 _ROUGHLY = 8
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -42,60 +37,27 @@ _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def build_index(
-    vectors: NDArray[np.float16],
-    bias: NDArray[np.float32],
-    folder: Path,
-    *,
-    seed: int,
-    limit: int = EXACT_LIMIT,
-    small: int = SMALL,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> None:
-    """Write what `Index.open` needs beside the vectors: nothing where there are few, see `listed`.
-
-    Args:
-        vectors: (V, D) rows of unit length; some may be zero.
-        bias: (V,) >= 0.
-        folder: exists.
-        seed: see `build_lists`.
-        limit, small: up to so many items searches are exact, or do without lists.
-        progress: called with (what, done, total).
-
-    Raises:
-        ConfigError: shapes that do not fit, or a bias that is negative or not finite.
-        StorageError: the disk refused.
-    """
-    _check(vectors, bias)
-    if listed(len(vectors), limit, small):
-        build_lists(vectors, bias, folder, seed=seed, progress=progress)
-
-
-def listed(items: int, limit: int = EXACT_LIMIT, small: int = SMALL) -> bool:
-    """Whether there are lists."""
-    return items > min(limit, small)
-
-
 class Index:
     """Items to search; safe to be used from many threads.
 
     Args:
-        vectors, bias, lists: see `open`.
-        exact: whether every search is; without lists it has to be.
+        vectors, bias: see `open`.
+        beside: what was opened beside the vectors; with lists searches are not exact.
     """
 
     def __init__(
         self,
         vectors: NDArray[np.float16],
         bias: NDArray[np.float32],
-        lists: Lists | None,
-        *,
-        exact: bool,
+        beside: ByteRows | Lists | None = None,
     ) -> None:
-        self.exact = exact
-        self._bias, self._lists = np.asarray(bias), lists
-        self._rows = Rows(vectors, self._bias, apart=lists is not None)
-        self._half = HalfScan(np.asarray(vectors))
+        self._lists = beside if isinstance(beside, Lists) else None
+        self._bytes = beside if isinstance(beside, ByteRows) else None
+        self.exact = self._lists is None
+        self._bias = np.asarray(bias)
+        self._rows = Rows(vectors, self._bias, apart=beside is not None)
+        half = given_back(vectors) if self._lists is not None else np.asarray(vectors)
+        self._scan: HalfScan | ByteScan = self._bytes.scan if self._bytes else HalfScan(half)
 
     @classmethod
     def open(
@@ -120,11 +82,11 @@ class Index:
             ConfigError: see `build_index`.
             RunError: the files are missing, damaged, or of other items.
         """
-        _check(vectors, bias)
-        lists = None
-        if listed(len(vectors), limit, small):
-            lists = Lists(folder, bias, vectors.shape[1], files)
-        return cls(vectors, bias, lists, exact=len(vectors) <= limit)
+        check_items(vectors, bias)
+        needed, (items, width) = index_files(len(vectors), limit, small), vectors.shape
+        if needed == LISTS:
+            return cls(vectors, bias, Lists(folder, items, width, files))
+        return cls(vectors, bias, ByteRows(folder, items, width, files) if needed else None)
 
     def vectors(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """(N, D) the vectors of `rows`."""
@@ -159,7 +121,8 @@ class Index:
             allowed: (V,) items that may be among them; None is all.
             without: rows that may not, in any order.
             biased: see `scores`.
-            roughly: read lists, and an eighth of what is read else; for what is shown to nobody.
+            roughly: miss some: an eighth of what is read else, or by their signs; for what is shown
+                to nobody as a ranking.
 
         Returns:
             rows and scores by descending score, ties by row.
@@ -172,9 +135,7 @@ class Index:
         count = len(self._bias) if allowed is None else int(np.count_nonzero(allowed))
         if k <= 0 or count == 0:
             return _NONE, np.zeros(0, np.float32)
-        rows = None
-        if roughly or not self.exact:
-            rows = self._from_lists(query, k, allowed, without, count, biased, roughly)
+        rows = self._likely(query, k, allowed, without, count, biased, roughly)
         if rows is None:
             rows = self._scanned(query, k, allowed, without, count, biased)
         scores = self.scores(query, rows, biased=biased)
@@ -190,17 +151,23 @@ class Index:
     ) -> NDArray[np.bool_]:
         """(N,) which of `rows` can reach `least` when `extra` is added to their scores.
 
-        All that do are among them; others may be, for it is decided by estimates.
+        All that do are among them (by lists: nearly always); others may be, for it is decided by
+        estimates.
 
         Args:
             query: (D,) finite.
             extra: (N,).
         """
-        values, bound = self._estimates(query, rows, biased=True)
+        values: NDArray[np.float32]
+        bound: NDArray[np.float32] | float = MISSED
+        if self._lists is not None and len(rows):
+            values = self._lists.estimate(query, rows) + self._bias[rows]
+        else:
+            values, bound = self._estimates(query, rows, biased=True)
         reached: NDArray[np.bool_] = values + extra + bound >= least
         return reached
 
-    def _from_lists(
+    def _likely(
         self,
         query: NDArray[np.float32],
         k: int,
@@ -212,15 +179,20 @@ class Index:
     ) -> NDArray[np.int64] | None:
         """At least `k` candidates; None where scanning is better or has to be done."""
         items = len(self._bias)
-        if self._lists is None or not query.any() or count <= items // _SPARSE:
+        if not query.any() or count <= items // _SPARSE:
             return None
         wide = k + max(_MARGIN, k // 4) + len(without)
         if wide > max(5 * _MARGIN, items // _WIDEST):
             return None
-        part = _ROUGHLY if roughly else 1
-        found = self._lists.candidates(query, wide, allowed, biased=biased, part=part)
-        if len(without):
-            found = found[~np.isin(found, without)]
+        if self._lists is not None:
+            part = _ROUGHLY if roughly else 1
+            found = self._lists.candidates(query, wide, allowed, biased=biased, part=part)
+            if len(without):
+                found = found[~np.isin(found, without)]
+        elif self._bytes is not None and roughly:
+            found = self._bytes.near(query, wide, allowed, without)
+        else:
+            return None
         return found if len(found) >= min(k, count - len(without)) else None
 
     def _scanned(
@@ -236,15 +208,6 @@ class Index:
         rows = None
         if allowed is not None and count < len(self._bias) // 4:
             rows, allowed = np.flatnonzero(allowed), None
-        lists = self._lists
-        if rows is None and lists is not None and query.any():
-            # As they lie: bringing them into the order of rows takes as long as the scan.
-            near, bounds = lists.estimate(query, biased=biased)
-            if allowed is not None:
-                near[~np.take(allowed, lists.order)] = -np.inf
-            if len(without):
-                near[lists.place[without]] = -np.inf
-            return lists.order[reaching(near, bounds, k)].astype(np.int64)
         values, bound = self._estimates(query, rows, biased=biased)
         if allowed is not None:
             values[~allowed] = -np.inf
@@ -261,19 +224,5 @@ class Index:
         values = values.copy() if biased else np.zeros_like(values)
         if not query.any():
             return values, 0.0
-        if self._lists is None:
-            part, bound = self._half.estimate(query, rows)
-            return values + part, bound
-        places = self._lists.place if rows is None else self._lists.place[rows]
-        part, near = self._lists.scan.estimate(query, places)
-        return values + part, near
-
-
-def _check(vectors: NDArray[np.float16], bias: NDArray[np.float32]) -> None:
-    fits = vectors.ndim == 2 and vectors.dtype == np.float16 and bias.shape == (len(vectors),)
-    if not (fits and np.isfinite(bias).all() and (bias >= 0).all()):
-        raise ConfigError(
-            expected="float16 vectors (V, D) and a bias >= 0 for each",
-            got=f"{vectors.dtype} {vectors.shape} and {bias.dtype} {bias.shape}",
-            where="index",
-        )
+        part, bound = self._scan.estimate(query, rows)
+        return values + part, bound

@@ -8,9 +8,12 @@ Shapes: `V` items, `D` width, `N` of the items.
 
 import os
 import weakref
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clients.serving.snapshot.on_disk import on_disk
 
 
 class Rows:
@@ -56,6 +59,16 @@ class Rows:
         parts = [os.pread(descriptor, width, start + row * width) for row in rows.tolist()]
         halves = np.frombuffer(b"".join(parts), np.float16)
         return halves.reshape(len(rows), self.vectors.shape[1]).astype(np.float32)
+
+
+def given_back(vectors: NDArray[np.float16]) -> NDArray[np.float16]:
+    """The same rows; where there is a file under them, through a map whose pages are given back."""
+    file = _file_of(vectors)
+    if file is None:
+        return np.asarray(vectors)
+    os.close(file[0])
+    found: NDArray[np.float16] = on_disk(Path(vectors.filename))  # type: ignore[attr-defined]
+    return found
 
 
 def _file_of(vectors: NDArray[np.float16]) -> tuple[int, int] | None:

@@ -3,8 +3,6 @@
 A page that is touched in a map counts as the process's own from then on: after some minutes of
 requests all of them would be, though each request needs a few bytes.  `let_go` gives them back;
 the system still has them, and brings in again what is asked for.
-
-Shapes: `N` numbers.
 """
 
 import mmap
@@ -19,18 +17,19 @@ _MAPS: "weakref.WeakSet[mmap.mmap]" = weakref.WeakSet()
 
 
 def on_disk(path: Path) -> NDArray[Any]:
-    """(N,) the numbers of a `.npy`; not as `np.memmap`, which is slow to slice.
+    """The array of a `.npy`, of any shape; not as `np.memmap`, which is slow to slice.
 
     Raises:
         OSError, ValueError: it is not there, or is cut short.
     """
     found = np.load(path, mmap_mode="r", allow_pickle=False)  # checks its length, and goes
-    if not len(found):
-        return np.zeros(0, found.dtype)
+    if not found.size:
+        return np.zeros(found.shape, found.dtype)
     with open(path, "rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     _MAPS.add(content)
-    return np.frombuffer(content, found.dtype, len(found), int(found.offset))
+    array = np.frombuffer(content, found.dtype, found.size, int(found.offset))
+    return array.reshape(found.shape)
 
 
 def let_go() -> None:

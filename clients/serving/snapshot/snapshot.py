@@ -4,7 +4,8 @@
     ├── snapshot.json      what it was made from, and the SHA-256 of every other file; written last
     ├── items.npy          (V, D) float16 adapted items, of unit length (or zero)
     ├── vectors.npy        (V, D) float16 whitened items as the frozen model has them
-    ├── lists.*.npy        what finds items where there are many, see `approximate`
+    ├── rows.*.npy         what finds items where there are some ten thousand, see `byte_rows`
+    ├── lists.*            or where there are more, see `approximate`
     ├── popularity.npy     (V,) float32 log-popularity
     ├── together.*.npy     the head's co-occurrence as CSR: data, indices, indptr
     ├── head.npz           what makes such vectors of a new text's states, see `head`
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.approximate import FILES as LISTS
+from clients.serving.snapshot.byte_rows import FILES as BYTES
 from clients.serving.snapshot.columns import FILES as COLUMNS
 from clients.serving.snapshot.columns import Columns
 from clients.serving.snapshot.head import NAME as HEAD
@@ -41,7 +43,7 @@ from shared.events import Sequences
 from shared.files import file_sha256
 
 META = "snapshot.json"
-FORMAT = 3
+FORMAT = 4
 ARRAYS = (
     *("items", "vectors", "popularity", "users"),
     *(f"together.{part}" for part in ("data", "indices", "indptr")),
@@ -102,7 +104,8 @@ class Snapshot:
             if values.pop("format") != FORMAT:
                 raise ValueError("format")
             meta = Meta(**values)
-            if set(meta.files) not in (set(FILES), {*FILES, *LISTS}):
+            index = (BYTES, ()) if meta.exact else (LISTS,)
+            if set(meta.files) not in [{*FILES, *names} for names in index]:
                 raise ValueError("files")
             for name, expected in meta.files.items():
                 path = folder / name
@@ -167,14 +170,14 @@ class Snapshot:
             self.bias,
             self.folder,
             limit=len(self.items) if self.meta.exact else 0,
-            small=0 if LISTS[0] in self.meta.files else len(self.items),
+            small=0 if BYTES[0] in self.meta.files else len(self.items),
             files=self.meta.files,
         )
 
     @cached_property
     def frozen(self) -> Rows:
         """`vectors`, row by row."""
-        return Rows(self.vectors, self.bias, apart=LISTS[0] in self.meta.files)
+        return Rows(self.vectors, self.bias, apart=len(self.meta.files) > len(FILES))
 
     @cached_property
     def popularity(self) -> NDArray[np.float32]:

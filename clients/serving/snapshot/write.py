@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.serving.snapshot.approximate import FILES as LISTS
-from clients.serving.snapshot.index import EXACT_LIMIT, build_index, listed
+from clients.serving.snapshot.index_build import EXACT_LIMIT, build_index, index_files
 from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Meta
 from shared.errors import StorageError
 from shared.files import file_sha256, storage_error, write_json
@@ -63,7 +62,7 @@ def written(
         items = np.load(making / "items.npy", mmap_mode="r")
         bias = np.float32(about.popularity) * np.load(making / "popularity.npy")
         build_index(items, bias, making, seed=_SEED, limit=limit, progress=progress)
-        names = [*FILES, *(LISTS if listed(len(items), limit) else ())]
+        names = [*FILES, *index_files(len(items), limit)]
         meta = Meta(
             id=place.name,
             exact=len(items) <= limit,

@@ -26,10 +26,10 @@ from clients.serving.service.client import ServingClient
 from clients.serving.snapshot.build import newest
 from clients.serving.snapshot.columns import FILES as COLUMNS
 from clients.serving.snapshot.snapshot import Snapshot
-from clients.serving.start import Served
+from clients.serving.start import Served, run
 from clients.stamp import FILES
 from shared.adapters import initial_adapter
-from shared.errors import ConsentError, FedInterestError, UnknownError
+from shared.errors import ConfigError, ConsentError, FedInterestError, UnknownError
 from shared.protocol import AdapterDelivery
 from shared.whitening import fit_whitening
 from tests.clients.partners import PROJECT, enrolled, name_of, new_home, no_progress, trained_on
@@ -91,6 +91,15 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", ["faiss", "numkong"])
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # as the interpreter notes what is not there
+    with pytest.raises(ConfigError, match=rf"no {name} .*pip install 'fedinterest\[serving\]'"):
+        run(tmp_path)
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 """The bench of the service, on a platform of a few hundred items: real processes, real answers."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shared.errors import ConfigError, DataError
+from simulations import commands
+from simulations.bench.serving.contenders import CONTENDERS
 from simulations.bench.serving.run import ServingPlan, lines, run_serving_bench
 from simulations.bench.serving.vectors import alikeness, clustered, grow, interests, nearest, top
 from simulations.bench.serving.world import Plan, exact_best, made
@@ -112,3 +115,36 @@ def test_the_truth_is_what_sorting_gives() -> None:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)
     np.testing.assert_array_equal(nearest(unit, 3), np.argsort(-cosines, axis=1)[:, :3])
+
+
+def test_the_bench_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"no faiss .*pip install 'fedinterest\[serving\]'"):
+        commands.serving(
+            items=100,
+            rate=1.0,
+            seconds=1.0,
+            catalogue=None,
+            seed=0,
+            rival=False,
+            out=None,
+            as_json=True,
+        )
+
+
+def test_contenders_find_what_sorting_finds(tmp_path: Path) -> None:
+    """The scan all of it, the lists nearly: they read all of so few, in 8 bits."""
+    grown = clustered(600, 40, seed=0, clusters=20)
+    bias = np.random.default_rng(0).random(600).astype(np.float32) / 10
+    asked = interests(grown, 40, seed=1)
+    right, _ = top(grown.vectors, bias, asked, 10)
+    for name, least in (("ours, lists", 0.99), ("ours, scan", 1.0), ("numpy float32", 1.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        one = CONTENDERS[name]
+        if one.build is not None:
+            one.build(grown.vectors, bias, folder, 1)
+        search = one.open(grown.vectors, bias, folder, 0)
+        found = [search(query, 10) for query in asked]
+        hits = sum(len(np.intersect1d(*both)) for both in zip(found, right, strict=True))
+        assert hits / right.size >= least

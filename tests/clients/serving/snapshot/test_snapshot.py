@@ -1,11 +1,12 @@
 """A snapshot is whole or not there, and made again only when something has changed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from clients.serving.snapshot.build import newest
-from clients.serving.snapshot.snapshot import FILES, META, Snapshot
+from clients.serving.snapshot.snapshot import FILES, FORMAT, META, Snapshot
 from shared.errors import RunError
 from tests.clients.serving.conftest import WEIGHT, deliver, made_platform
 
@@ -47,3 +48,13 @@ def test_half_a_snapshot_is_none(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         Snapshot.open(made.folder)
     assert newest(platform, tmp_path / "s", own_weight=WEIGHT).meta == made.meta
+
+
+def test_one_of_another_version_is_refused(tmp_path: Path) -> None:
+    platform = made_platform(tmp_path / "shop")
+    made = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    values = json.loads((made.folder / META).read_text())
+    assert values["format"] == FORMAT
+    (made.folder / META).write_text(json.dumps(values | {"format": FORMAT - 1}))
+    with pytest.raises(RunError, match=r"a whole snapshot.*Remove the folder"):
+        Snapshot.open(made.folder)
