@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -130,8 +130,15 @@ class StubLink:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
+        self._open: set[socket.socket] = set()
+        connections = self._open
+
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                connections.add(request)
+                super().process_request(request, client_address)
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # nginx hangs up on a stub whose certificate it does not know
@@ -151,6 +158,9 @@ class StubLink:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for one in self._open:  # nginx keeps connections, and would go on asking this one
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
