@@ -204,7 +204,9 @@ class Witness:
         self.released[plan.trained] = self.released.get(plan.trained, np.float32(0)) + released
         # SGD moved the weights by minus the learning rate times the noised sum over a constant
         scale = -plan.sample_rate * plan.population / plan.learning_rate
-        rest = torch.from_numpy(self.heard.of(reply)[plan.trained]).double() * scale
+        rest = (
+            torch.from_numpy((self.heard.of(reply) or reply.update)[plan.trained]).double() * scale
+        )
         taken = np.zeros(len(sequences), np.int64)
         for step in range(plan.steps):
             users = poisson_sample(

@@ -1,7 +1,7 @@
 """A real platform's folder, made on the spot, and the real answer it gives to a round's request."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,14 +126,28 @@ def released(reply: TrainReply, asked: TrainRequest) -> Floats:
     return np.concatenate([reply.update[name].astype(np.float64).ravel() for name in asked.trained])
 
 
+def noised(platforms: Iterable[Platform], asked: TrainRequest) -> list[Floats]:
+    """The same of each platform before it is cut to what travels: small differences show there.
+
+    Where one of them sends anything but that, what all of them send.
+    """
+    with overhearing() as heard:
+        replies = [platform.train(asked) for platform in platforms]
+        found = [heard.of(reply) for reply in replies]
+    sent = [reply.update for reply in replies]
+    updates = sent if None in found else [update for update in found if update is not None]
+    return [
+        np.concatenate([update[name].astype(np.float64).ravel() for name in asked.trained])
+        for update in updates
+    ]
+
+
 def in_noise(platform: Platform, round_: int = 1) -> Floats:
     """A round's noised update, in stddevs of the noise accounted for in all steps together."""
     asked, record = request(round_), platform.record
     noise = record.noise_multiplier * CLIP_NORM * STEPS**0.5
-    with overhearing() as heard:
-        noised = heard.of(platform.train(asked))
-    flat = np.concatenate([noised[name].astype(np.float64).ravel() for name in asked.trained])
-    return flat * RATE * record.population / LEARNING_RATE / noise
+    (found,) = noised([platform], asked)
+    return found * RATE * record.population / LEARNING_RATE / noise
 
 
 @contextmanager
