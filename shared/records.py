@@ -20,7 +20,7 @@ Scalar = int | float | str | bool
 T = TypeVar("T")
 
 _NUMPY = "numpy.ndarray"  # Flower's name for the .npy format
-_MAX_DIMENSIONS = 8
+MAX_DIMENSIONS = 8
 
 
 def protocol_error(expected: str, got: str, where: str) -> ProtocolError:
@@ -74,14 +74,14 @@ def _array(array: Array, dtype: np.dtype[np.generic], where: str) -> NDArray[np.
     sound = (
         found == dtype
         and not fortran
-        and len(shape) <= _MAX_DIMENSIONS
+        and len(shape) <= MAX_DIMENSIONS
         and all(isinstance(size, int) and size >= 0 for size in shape)
         and tuple(shape) == tuple(array.shape)
         and len(array.data) - stream.tell() == math.prod(shape) * dtype.itemsize
     )
     if not sound:
         raise protocol_error(
-            f"{expected} of shape {tuple(array.shape)[:_MAX_DIMENSIONS]}",
+            f"{expected} of shape {tuple(array.shape)[:MAX_DIMENSIONS]}",
             "bytes that say otherwise",
             where,
         )

@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 
 from shared.protocol.grid import from_codes, on_grid, to_codes
 from shared.protocol.hashes import arrays_sha256
-from shared.records import from_array_record, only, part, protocol_error, to_array_record
+from shared.records import (
+    MAX_DIMENSIONS,
+    from_array_record,
+    only,
+    part,
+    protocol_error,
+    to_array_record,
+)
 
 GRID_SINCE = 6
 UPDATE, LEVELS = "update", "levels"
 
 _BEFORE = np.float16
 _CODES = "two-bits"
-_MAX_DIMENSIONS = 8
 
 Update = dict[str, NDArray[np.float32]]
 
@@ -86,7 +92,7 @@ def from_parts(records: RecordDict, names: list[str], version: int) -> Update:
 
 def _said(levels: ConfigRecord, name: str) -> tuple[tuple[int, ...], float]:
     shape, level = levels[_shape(name)], levels[_level(name)]
-    sizes = shape if isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS else [-1]
+    sizes = shape if isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS else [-1]
     sound = all(type(size) is int and size >= 0 for size in sizes)
     # NaN and infinity are no reason to refuse the message: the coordinator leaves the update out
     if not sound or not isinstance(level, float) or level < 0:

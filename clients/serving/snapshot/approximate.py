@@ -32,8 +32,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.exact import dots
-from shared.errors import RunError
-from shared.files import file_sha256
+from clients.serving.snapshot.opening import opening
 
 FILES = ("lists.faiss", "lists.columns.npy", "lists.weight.npy")
 
@@ -84,10 +83,7 @@ class Lists:
 
         self._faiss: Any = faiss
         self._items, self._row = items, padded(width)
-        try:
-            for name in FILES if files is not None else ():
-                if file_sha256(folder / name) != (files or {})[name]:
-                    raise ValueError(f"a damaged {name}")
+        with opening(folder, FILES, files):
             # Rows, ids and centres stay in the file.
             index: Any = faiss.read_index(str(folder / FILES[0]), faiss.IO_FLAG_MMAP_IFC)
             self._columns = np.load(folder / FILES[1], allow_pickle=False)
@@ -101,13 +97,6 @@ class Lists:
             if not fits:
                 raise ValueError("an index of other items")
             self._codes, self._places = _laid_out(index)
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
-            raise RunError(  # of faiss itself: RuntimeError
-                expected="the index of a snapshot",
-                got=str(error) if isinstance(error, ValueError) else "none that can be read",
-                where=str(folder),
-                remedy="Remove the folder: `fedinterest-client serve` makes it again.",
-            ) from error
         self._index = index
         # Every call of faiss gives up the interpreter's lock, be it for a number only.
         self._centres: int = index.nlist

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.serving.snapshot.exact import ByteScan
-from shared.errors import RunError
-from shared.files import file_sha256, storage_error
+from clients.serving.snapshot.opening import opening
+from shared.files import storage_error
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,10 +90,7 @@ class ByteRows:
     def __init__(
         self, folder: Path, items: int, width: int, files: Mapping[str, str] | None = None
     ) -> None:
-        try:
-            for name in FILES if files is not None else ():
-                if file_sha256(folder / name) != (files or {})[name]:
-                    raise ValueError(f"a damaged {name}")
+        with opening(folder, FILES, files):
             codes, missed, signs, scale = (_part(folder / name) for name in FILES)
             fits = (
                 (codes.shape, codes.dtype) == ((items, width), np.int8)
@@ -104,13 +101,6 @@ class ByteRows:
             if not fits:
                 raise ValueError("an index of other items")
             codes[:, :1].max(initial=0)  # or searches would bring in its pages for minutes to come
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise RunError(
-                expected="the index of a snapshot",
-                got=str(error) if isinstance(error, ValueError) else "none",
-                where=str(folder),
-                remedy="Remove the folder: `fedinterest-client serve` makes it again.",
-            ) from error
         self.scan = ByteScan(codes, float(scale), missed)
         self._signs = signs
 
