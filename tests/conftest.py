@@ -1,9 +1,13 @@
-"""What holds for every test: nobody waits for the disk."""
+"""What holds for every test: nobody waits for the disk, and nginx is where it is needed."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from shared.errors import ConfigError
+from shared.nginx import find_nginx
 
 
 def _written(descriptor: int) -> None:
@@ -22,3 +26,12 @@ def pytest_cmdline_main() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _written)
         return (yield)
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    """The proxy that deployments use; where it is not installed, their tests skip."""
+    try:
+        return find_nginx()
+    except ConfigError as error:
+        pytest.skip(f"no nginx: {error.remedy}")

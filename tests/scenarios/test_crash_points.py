@@ -22,6 +22,8 @@ from tests.scenarios.deployed import (  # noqa: F401  a fixture
     tiny_federation,
 )
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 MOMENTS_S = (0.0, 0.15, 0.3, 0.6, 1.0)
 """After the line of the round before is on disk: asking, charging, computing, replying, keeping."""
 

@@ -60,6 +60,7 @@ def test_the_story_has_every_command_of_the_guides() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nginx")
 def test_the_guides_from_an_empty_folder_to_an_audit(place: Place) -> None:  # noqa: F811
     world, here = place.folder / "world", place.folder
     write_demo_world(world, scale=0.05)

@@ -37,7 +37,7 @@ from tests.scenarios.hostile_answers import ANSWERS, News, refuses
 from tests.scenarios.raw_node import RawNode
 from tests.server.gates import Applicant, Gate, free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nginx")]
 
 TOYS = runpy.run_path(str(PROJECT / "tests" / "server" / "conftest.py"))
 HONEST, TIMEOUT_S = ("shop", "films"), 3

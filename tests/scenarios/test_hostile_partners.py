@@ -21,6 +21,8 @@ from shared.config.federation import PublicSettings
 from shared.privacy.record import read_ledger
 from tests.scenarios.deployed import PROJECT, Place, change, tiny_federation
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 LATE_S, TIMEOUT_S = 16.0, 8
 REASONS = {
     1: "finite numbers",

@@ -15,6 +15,8 @@ from shared.enrolment import Enrolment, EnrolmentRequest
 from shared.transparency.keys import SigningKey
 from tests.server.gates import Applicant, free_port
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

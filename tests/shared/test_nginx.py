@@ -43,7 +43,7 @@ def wait_for(word: str, port: int) -> None:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[Nginx, int, "subprocess.Popen[bytes]"]]:
+def running(nginx: Path, tmp_path: Path) -> Iterator[tuple[Nginx, int, "subprocess.Popen[bytes]"]]:
     port = free_port()
     one = Nginx(tmp_path / "a folder", saying("one", port))
     assert one.write()
@@ -133,6 +133,7 @@ def test_it_only_speaks_tls_1_3_and_resumes_nothing() -> None:
         assert f"    {line}\n" in text
 
 
+@pytest.mark.usefixtures("nginx")
 def test_without_nginx_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def tree(home: Home) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("nginx")
 def test_all_is_well_and_nothing_is_left_behind(home: Home) -> None:
     before = tree(home)
     found = preflight(home.folder, no_progress, gateway=False)
@@ -57,6 +58,7 @@ def gone(name: str) -> Callable[[Home], None]:
     return lambda home: (home.folder.path / name).unlink()
 
 
+@pytest.mark.usefixtures("nginx")
 @pytest.mark.parametrize(
     ("spoil", "name", "code", "remedy"),
     [

@@ -21,6 +21,8 @@ from server.settings import ServerFolder
 from shared.errors import ConfigError, ProtocolError
 from tests.clients.partners import environment, new_home, running, wait_for
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 
 @dataclass
 class Place:

@@ -25,7 +25,7 @@ from shared.sessions import started_at
 from tests.clients.partners import PROJECT, running, wait_for
 
 ROUNDS = 30
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nginx")]
 
 
 @dataclass

@@ -16,6 +16,8 @@ from shared.enrolment import Enrolment
 from shared.errors import ConfigError
 from tests.server.gates import Applicant, free_port
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 NOW = utc_now()
 
 

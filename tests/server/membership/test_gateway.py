@@ -53,6 +53,8 @@ from tests.server.gates import (
     wait,
 )
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 
 @pytest.fixture(scope="module")
 def shared_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:

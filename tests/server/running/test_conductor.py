@@ -176,6 +176,7 @@ def adapters(run: Run) -> list[str]:
     return [line["adapter_sha256"] for line in RoundLog(run.path / "rounds.jsonl").lines()]
 
 
+@pytest.mark.usefixtures("nginx")
 def test_a_run_over_real_links_gives_what_one_process_gives(
     tmp_path: Path, expected: list[str]
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_run_over_real_links_gives_what_one_process_gives(
     assert {json.loads(line)["level"] for line in log} == {"info"}
 
 
+@pytest.mark.usefixtures("nginx")
 def test_without_its_tracker_a_run_is_not_begun(tmp_path: Path) -> None:
     place = Deployment(tmp_path / "coordinator", more="[tracking]\ntensorboard = true\n")
     run = next_run(place.folder)
@@ -279,6 +281,7 @@ def test_asked_to_end_it_finishes_the_round_in_hand(tmp_path: Path, expected: li
         supervisor.stop()
 
 
+@pytest.mark.usefixtures("nginx")
 def test_only_the_owner_gives_orders(tmp_path: Path) -> None:
     place = Deployment(tmp_path / "coordinator")
     supervisor = Supervisor([place.superlink()], place.path / "state" / "processes.json")

@@ -20,6 +20,8 @@ from shared.files import write_json, write_text
 from shared.operations.metrics import Metrics
 from shared.transparency.keys import SigningKey
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> ServerFolder:

@@ -23,6 +23,8 @@ from shared.processes import Supervisor
 from shared.transparency.keys import SigningKey
 from tests.server.running.test_conductor import NAMES, Deployment
 
+pytestmark = pytest.mark.usefixtures("nginx")
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Deployment:

@@ -14,9 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from server.membership.enrolment import init
 from server.running.status import status
 from shared.sessions import started_at
+
+pytestmark = pytest.mark.usefixtures("nginx")
 
 ROOT = Path(__file__).resolve().parents[3]
 
