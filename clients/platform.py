@@ -22,27 +22,25 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.delivered import FILE as DELIVERED
 from clients.delivered import keep_delivered
+from clients.platform_record import PlatformRecord
 from clients.policy import Policy
 from clients.record import charge_of, policy_sha256, stated
 from clients.released import Released
+from clients.train_plan import own_weight, plan_of
 from shared.adapters import Adapter, adapter_sha256
 from shared.catalogue import Catalogue
-from shared.config.base import Settings
-from shared.config.privacy import PrivacySettings
-from shared.config.training import OWN, ModelSettings, TrainingSettings
-from shared.errors import ConfigError, PolicyRefusal, ProtocolError, RunError
+from shared.errors import RunError
 from shared.events import Sequences
 from shared.files import replacing, write_json
 from shared.ground import Ground
 from shared.model import InterestModel
-from shared.privacy.accountant import calibrate
 from shared.privacy.ledger import Ledger
 from shared.privacy.randomness import Randomness, StoredSecrets, UnsafeSeed
 from shared.protocol import (
@@ -59,71 +57,12 @@ from shared.transparency.keys import SigningKey
 from shared.transparency.statement import Charge, PlatformRound
 from shared.whitening import CatalogueMoments, Whitening, moments
 
-if TYPE_CHECKING:
-    from shared.training import LocalPlan
-
 
 def local_round(*arguments: Any) -> Adapter:
     """`shared.training.local_round`, imported when a round is trained: Opacus takes seconds."""
     from shared import training
 
     return training.local_round(*arguments)
-
-
-_TRAINING = ("learning_rate", "targets_per_user", "negatives", "temperature")
-
-
-class PlatformRecord(Settings):
-    """`platform.json`: what the platform has agreed to and published about itself.
-
-    Args:
-        name, kind: for people.
-        population: declared public number of users.
-        epsilon, delta: the promise to its users for the whole run; epsilon may be infinite.
-        noise_multiplier: of every step; 0 without privacy.
-        steps: DP-SGD steps the promise was calibrated for.
-        sample_rate, clip_norm: what it was calibrated with.
-        model: the base model's settings.
-        ledger: path of the ledger, relative to the folder.
-        journals: folder of its signed log NAME.jsonl, relative to the folder.
-        encoder: identity of the text encoder that the states come from; "" if not known.
-        micro_batch: users whose gradients are in memory at once.
-        unsafe_seed: makes all randomness repeatable; for tests and seeded simulations only.
-    """
-
-    name: str
-    kind: str
-    population: int
-    epsilon: float
-    delta: float
-    noise_multiplier: float
-    steps: int
-    sample_rate: float
-    clip_norm: float
-    model: ModelSettings
-    ledger: str = "ledger.jsonl"
-    journals: str = "record"
-    encoder: str = ""
-    micro_batch: int = 256
-    unsafe_seed: int | None = None
-
-    @property
-    def private(self) -> bool:
-        """Whether there is a guarantee."""
-        return bool(np.isfinite(self.epsilon))
-
-
-def promise(privacy: PrivacySettings, population: int, rounds: int) -> tuple[float, float]:
-    """(delta, noise_multiplier) for a platform of `population` users over a whole run.
-
-    Raises:
-        AccountantError: no noise multiplier reaches the budget.
-    """
-    delta = privacy.delta_for(population)
-    if not privacy.private:
-        return delta, 0.0
-    steps = rounds * privacy.steps_per_round
-    return delta, calibrate(privacy.epsilon, delta, privacy.sample_rate, steps)
 
 
 @dataclass(frozen=True)
@@ -275,10 +214,10 @@ class Platform:
         record = self.record
         policy = Policy.read(self.folder)
         policy.check(request, epsilon=record.epsilon, noise_multiplier=record.noise_multiplier)
-        plan = self._plan(request)
+        plan = plan_of(request, record)
         model = InterestModel(record.model, self.states.shape[2]).load(request.adapter)
         model.block(plan.trained)  # refused before anything is charged
-        start = self.own_adapter(request.adapter, request.round - 1, self._weight(request))
+        start = self.own_adapter(request.adapter, request.round - 1, own_weight(request, self.name))
         model.load(start)
         whitening = Whitening.from_arrays(request.base)
         ground = self.ground(whitening)
@@ -360,71 +299,6 @@ class Platform:
             adapter=arrays_sha256(delivery.adapter),
             version=delivery.version,
         )
-
-    def _plan(self, request: TrainRequest) -> "LocalPlan":
-        """The request's settings, held against what this platform calibrated its noise for."""
-        from shared.training import LocalPlan
-
-        asked, record = request.settings, self.record
-        for name, own in (
-            ("sample_rate", record.sample_rate),
-            ("clip_norm", record.clip_norm),
-            ("private", record.private),
-            *record.model.constants().items(),
-        ):
-            if asked.get(name) != own:
-                raise PolicyRefusal(
-                    expected=f"{name} = {own}",
-                    got=f"{asked.get(name)}",
-                    where="train request",
-                    remedy="The platform's promise was made for other settings.",
-                )
-        try:
-            steps = int(asked["steps"])
-            # Checked here, because a round that fails later has been paid for already.
-            training = TrainingSettings.load(
-                {name: asked[name] for name in _TRAINING}, where="train request"
-            )
-            (trained,) = request.trained
-            return LocalPlan(
-                trained=trained,
-                steps=steps,
-                learning_rate=training.rate(0),
-                targets_per_user=training.targets_per_user,
-                negatives=training.negatives,
-                temperature=training.temperature,
-                sample_rate=record.sample_rate,
-                clip_norm=record.clip_norm,
-                noise_multiplier=record.noise_multiplier,
-                population=record.population,
-                private=record.private,
-                micro_batch=record.micro_batch,
-            )
-        except ConfigError as error:  # the coordinator's mistake, and it may know which
-            raise ProtocolError(
-                expected=error.expected, got=error.got, where=error.where, remedy=error.remedy
-            ) from error
-        except (KeyError, ValueError) as error:
-            raise ProtocolError(
-                expected="every training constant",
-                got=f"none or a bad {error}",
-                where="train request",
-            ) from error
-
-    def _weight(self, request: TrainRequest) -> float:
-        """What the platform's own releases count in its own model: public, said by the request.
-
-        Raises:
-            ProtocolError: it is no number from 0 to 1.
-        """
-        weight = request.settings.get(f"{OWN}{self.name}", 0.0)  # none from an older coordinator
-        if not isinstance(weight, float) or not 0 <= weight <= 1:
-            raise ProtocolError(
-                expected=f"{OWN}{self.name} from 0 to 1",
-                got=str(weight)[:20],
-                where="train request",
-            )
-        return weight
 
     def _data_digest(self, start: Adapter) -> str:
         """All of the platform's own that an answer depends on; see `shared.privacy.randomness`.

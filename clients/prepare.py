@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.platform import Platform, PlatformRecord, promise
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord, promise
 from clients.settings import ClientFolder, ClientSettings
 from clients.sources.ingest import Ingested, ingest
 from clients.splits import SHORT_HISTORY, split

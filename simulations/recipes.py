@@ -31,6 +31,22 @@ class Recipe:
     name: str
     settings: FederationSettings
 
+    def changed(self, rounds: int | None, epsilon: float | None) -> "Recipe":
+        """This recipe with the command line's wishes.
+
+        Raises:
+            ConfigError: they are no settings.
+        """
+        changes: dict[str, object] = {}
+        if rounds is not None:
+            changes["training"] = {**self.settings.training.model_dump(), "rounds": rounds}
+        if epsilon is not None:
+            changes["privacy"] = {**self.settings.privacy.model_dump(), "epsilon": epsilon}
+        if not changes:
+            return self
+        values = {**self.settings.model_dump(), **changes}
+        return Recipe(self.name, FederationSettings.load(values, where="command line"))
+
 
 def load_recipe(recipe: str, *, data: Path | None, world: Path, seed: int) -> Recipe:
     """Find or make what `recipe` names.

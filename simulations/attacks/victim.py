@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.platform import Platform, promise
+from clients.platform import Platform
+from clients.platform_record import promise
 from shared.config.federation import FederationSettings, run_federation
 from shared.config.training import ModelSettings, ServerSettings
 from shared.errors import ConfigError, DataError
@@ -22,7 +23,7 @@ from shared.ground import Ground
 from shared.progress import Progress
 from shared.training import LocalPlan
 from shared.whitening import fit_whitening
-from simulations.commands import cache_folder
+from simulations.environment import cache_folder
 from simulations.prepare import prepare
 from simulations.recipes import Recipe, load_recipe
 from simulations.run import RunPlan, begin, read_run

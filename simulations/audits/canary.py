@@ -24,7 +24,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clients.platform import Platform, PlatformRecord, promise
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord, promise
 from shared.config.federation import FederationSettings
 from shared.errors import ConfigError, RunError
 from shared.privacy.auditing import gaussian
@@ -88,9 +89,9 @@ def run_canary_audit(
         RunError: the target is no run folder of this version.
         FedInterestError: what preparing and training raise.
     """
-    from simulations.commands import _no_telemetry
+    from simulations.environment import no_telemetry
 
-    _no_telemetry()
+    no_telemetry()
     if canaries < FEWEST:
         raise ConfigError(
             expected=f"at least {FEWEST} canaries", got=str(canaries), where="--canaries"
@@ -133,7 +134,7 @@ def _stage(
 ) -> Stage:
     """Read or prepare the platform, and settle what the fresh training promises."""
     from shared.config.federation import run_federation
-    from simulations.commands import cache_folder
+    from simulations.environment import cache_folder
     from simulations.prepare import prepare
     from simulations.recipes import load_recipe
     from simulations.run import read_run

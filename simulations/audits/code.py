@@ -20,7 +20,7 @@ from shared.files import write_json
 from shared.progress import Progress
 from shared.transparency.code import COORDINATOR_CODE, PLATFORM_CODE, code_sha256
 from simulations.audits.checks import CHECKS, VAGUE, Cause, Check, Outcome
-from simulations.commands import cache_folder
+from simulations.environment import cache_folder
 
 if TYPE_CHECKING:
     from simulations.audits.faults import Fault

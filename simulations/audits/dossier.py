@@ -34,7 +34,7 @@ from simulations.audits.parts import (
 )
 from simulations.audits.spending import Spending, read_json, read_spending
 from simulations.audits.verify import verify
-from simulations.commands import cache_folder
+from simulations.environment import cache_folder
 
 RECORD, AUDIT = "record", "audit"
 

@@ -35,7 +35,7 @@ from simulations.audits.claims import Claims, against_platform, against_rounds, 
 from simulations.audits.formal_page import render
 from simulations.audits.kind import about
 from simulations.audits.spending import Spending, read_spending
-from simulations.commands import cache_folder
+from simulations.environment import cache_folder
 
 __all__ = ["recompute", "render"]
 

@@ -12,7 +12,7 @@ OUT/
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.platform import promise
+from clients.platform_record import promise
 from clients.recommending.head import LocalHead
 from clients.recommending.scorer import InterestScorer
 from clients.splits import Split
@@ -236,9 +236,10 @@ def rows_of(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
-def table_of(result: Mapping[str, Any], told: Callable[[Any], None]) -> None:
+def print_newcomer(result: Mapping[str, Any]) -> None:
     """Print the result as a table."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
@@ -248,5 +249,6 @@ def table_of(result: Mapping[str, Any], told: Callable[[Any], None]) -> None:
         if row[0] == "mean":
             table.add_section()
         table.add_row(*row)
-    told(table)
-    told("gain: adapted+knn over frozen+knn")
+    console = Console()
+    console.print(table)
+    console.print("gain: adapted+knn over frozen+knn")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 import clients.platform as platform_module
 from clients.app import app as client_app
-from clients.platform import Platform, PlatformRecord, promise
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord, promise
 from clients.policy import FILE as POLICY
 from clients.policy import Policy
 from clients.record import policy_sha256

@@ -11,8 +11,8 @@ from clients.recommending.scorer import InterestScorer
 from server.rounds import checkpoint as checkpoints
 from shared.config.federation import run_federation
 from shared.whitening import Whitening
+from simulations.bench.cli import joined
 from simulations.bench.curves.summary import read_curves
-from simulations.cli import joined
 from simulations.draw import Draw
 from simulations.evaluation import evaluate
 from simulations.prepare import open_prepared, prepare

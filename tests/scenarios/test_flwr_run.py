@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from server.rounds.log import RoundLog
 from shared.catalogue import Catalogue
 from shared.config.federation import FederationSettings

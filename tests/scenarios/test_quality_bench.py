@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulations.cli import joined
+from simulations.bench.cli import joined
 
 
 def bench(place: Any, *more: object) -> Any:

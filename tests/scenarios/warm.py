@@ -40,7 +40,7 @@ def die_at(count: int) -> None:
 
 def account(rounds: int, platforms: list[str]) -> None:
     """What the promises of `tiny_world`'s platforms cost: with that known, a run takes a third."""
-    from clients.platform import promise
+    from clients.platform_record import promise
     from shared.config.privacy import PrivacySettings
     from shared.privacy.accountant import Charge, checked_epsilon
 

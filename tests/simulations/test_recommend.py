@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from clients.sources.pseudonyms import pseudonym
 from server.rounds import checkpoint as checkpoints
 from shared.catalogue import Catalogue

@@ -6,7 +6,7 @@ from functools import cached_property
 from clients.home import Home
 from clients.joining.keys import Keys
 from clients.joining.reach import Reached, reach
-from clients.platform import promise
+from clients.platform_record import promise
 from clients.policy import Policy
 from clients.prepare import Progress, pseudonym_secret
 from clients.settings import ClientFolder, ClientSettings

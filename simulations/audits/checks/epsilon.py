@@ -5,7 +5,7 @@ central-limit estimate.  Then the promise: the noise that a platform calibrates 
 over all steps of the whole run.
 """
 
-from clients import platform
+from clients import platform_record
 from shared.config.privacy import PrivacySettings
 from shared.privacy import accountant
 from shared.privacy.accountant import Charge
@@ -45,7 +45,7 @@ def check(_seed: int) -> Outcome:
 def _promise() -> Outcome:
     privacy = PrivacySettings(epsilon=4.0, sample_rate=0.5, steps_per_round=2)
     rounds = 12
-    delta, noise = platform.promise(privacy, 1000, rounds)
+    delta, noise = platform_record.promise(privacy, 1000, rounds)
     spent = independent.epsilon(privacy.sample_rate, noise, rounds * privacy.steps_per_round, delta)
     if spent > privacy.epsilon / _LESS:
         return Outcome(

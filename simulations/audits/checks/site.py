@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from shared.adapters import initial_adapter
 from shared.catalogue import Catalogue
 from shared.config.training import ModelSettings

@@ -11,9 +11,11 @@ from typing import Any
 
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-from clients import platform
+from clients import platform, platform_record
 from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from clients.policy import Policy
+from clients.train_plan import own_weight, plan_of
 from shared.errors import PolicyRefusal
 from shared.privacy import accountant, ledger
 from shared.privacy.accountant import Charge
@@ -30,9 +32,9 @@ def _charge_after(original: Callable[..., TrainReply]) -> Callable[..., TrainRep
     """The update is computed first, and paid for when it is there."""
 
     def train(self: Platform, request: TrainRequest) -> TrainReply:
-        plan = self._plan(request)
+        plan = plan_of(request, self.record)
         model = platform.InterestModel(self.record.model, self.states.shape[2])
-        start = self.own_adapter(request.adapter, request.round - 1, self._weight(request))
+        start = self.own_adapter(request.adapter, request.round - 1, own_weight(request, self.name))
         model.load(start)
         ground = self.ground(Whitening.from_arrays(request.base))
         secret = self._randomness.open(
@@ -152,13 +154,13 @@ def _one_round_calibrated(original: Callable[..., Any]) -> Callable[..., Any]:
 def _request_decides(original: Callable[..., LocalPlan]) -> Callable[..., LocalPlan]:
     """The coordinator's constants are taken as they come."""
 
-    def plan(self: Platform, request: TrainRequest) -> LocalPlan:
+    def plan(request: TrainRequest, record: PlatformRecord) -> LocalPlan:
         try:
-            return original(self, request)
+            return original(request, record)
         except PolicyRefusal:
-            own = {"sample_rate": self.record.sample_rate, "clip_norm": self.record.clip_norm}
-            settings = {**request.settings, **own, "private": self.record.private}
-            return original(self, replace(request, settings=settings))
+            own = {"sample_rate": record.sample_rate, "clip_norm": record.clip_norm}
+            settings = {**request.settings, **own, "private": record.private}
+            return original(replace(request, settings=settings), record)
 
     return plan
 
@@ -222,12 +224,12 @@ FAULTS = (
     Fault(
         "noise calibrated for one round",
         Cause.CALIBRATION,
-        (Swap(platform, "promise", _one_round_calibrated),),
+        (Swap(platform_record, "promise", _one_round_calibrated),),
     ),
     Fault(
         "the request's constants replace the promise",
         Cause.OVERRIDDEN,
-        (Swap(Platform, "_plan", _request_decides),),
+        (Swap(platform, "plan_of", _request_decides),),
     ),
     Fault(
         "the partner's policy ignored",

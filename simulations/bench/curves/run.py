@@ -11,7 +11,7 @@ It is a folder of the quality bench's kind: either finds there what the other ha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,6 @@ class CurvesPlan:
 
     Args:
         along: which curves.
-        epsilon: budget of every user for the whole training.
         seed: of everything that is trained and drawn.
         shares: of every platform's users.
         every: rounds between points; None: `EVERY`, or what is kept nearest below it.
@@ -50,7 +49,6 @@ class CurvesPlan:
     """
 
     along: Sequence[str]
-    epsilon: float
     seed: int
     shares: Sequence[float]
     every: int | None
@@ -105,9 +103,6 @@ def run_curves(plan: CurvesPlan, recipe: Recipe, progress: Progress) -> dict[str
     settings = prepare(
         recipe.settings, plan.out / "base", cache=plan.cache, unsafe_seed=0, progress=progress
     )
-    settings = settings.model_copy(
-        update={"privacy": settings.privacy.replace(epsilon=plan.epsilon)}
-    )
     benches, facts, store = open_benches(
         plan.out,
         Recipe(recipe.name, settings),
@@ -128,7 +123,10 @@ def run_curves(plan: CurvesPlan, recipe: Recipe, progress: Progress) -> dict[str
     for along in ALONG:  # rounds first: what it trains, users needs too
         if along not in plan.along:
             continue
-        wanted = _rounds(plan, rounds) if along == "rounds" else _users(plan)
+        ours = Wanted(
+            maker="federated", epsilon=settings.privacy.epsilon, seed=plan.seed, heads=(KNN,)
+        )
+        wanted = _rounds(ours, rounds) if along == "rounds" else _users(ours, plan.shares)
         points = [
             Point(at=at, systems=_measured(systems, benches, store, progress))
             for at, systems in wanted.items()
@@ -144,31 +142,17 @@ def _step(planned: int) -> int:
     return max(1, planned // KEPT)
 
 
-def _rounds(plan: CurvesPlan, rounds: Sequence[int]) -> dict[float, list[Wanted]]:
+def _rounds(ours: Wanted, rounds: Sequence[int]) -> dict[float, list[Wanted]]:
     return {
-        round_: [_wanted(plan, "federated", after=round_ if round_ < rounds[-1] else None)]
-        for round_ in rounds
+        round_: [replace(ours, after=round_ if round_ < rounds[-1] else None)] for round_ in rounds
     }
 
 
-def _users(plan: CurvesPlan) -> dict[float, list[Wanted]]:
+def _users(ours: Wanted, shares: Sequence[float]) -> dict[float, list[Wanted]]:
     return {
-        share: [_wanted(plan, maker, share=share) for maker in ("federated", "local")]
-        for share in sorted(set(plan.shares))
+        share: [replace(ours, maker=maker, share=share) for maker in ("federated", "local")]
+        for share in sorted(set(shares))
     }
-
-
-def _wanted(
-    plan: CurvesPlan, maker: str, *, share: float = 1.0, after: int | None = None
-) -> Wanted:
-    return Wanted(
-        maker=maker,
-        epsilon=plan.epsilon,
-        seed=plan.seed,
-        heads=(KNN,),
-        share=share,
-        after=after,
-    )
 
 
 def _measured(

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.platform import promise
+from clients.platform_record import promise
 from shared.config.federation import FederationSettings
 from shared.errors import RunError
 from shared.files import sha256

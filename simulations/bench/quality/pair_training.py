@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clients.platform import promise
+from clients.platform_record import promise
 from server.rounds.aggregation import ServerOptimiser, mean_update
 from shared.adapters import Adapter
 from shared.config.federation import FederationSettings

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from clients.recommending.head import LocalHead
 from clients.recommending.recommend import Recommender, number_of, rows_of
 from clients.sources.pseudonyms import pseudonym

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from clients.serving.answering import Engine
 from clients.serving.live.store import Live
 from clients.serving.snapshot.build import newest

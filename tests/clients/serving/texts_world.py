@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from clients.serving.answering import Engine
 from clients.serving.live.store import Live
 from clients.serving.snapshot.build import newest

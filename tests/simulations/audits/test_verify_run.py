@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from server.rounds import checkpoint as checkpoints
 from shared.adapters import adapter_sha256, save_peft
 from shared.catalogue import Catalogue

@@ -96,7 +96,7 @@ def test_a_step_is_shorter_for_fewer_users_and_noise_is_there() -> None:
         users=nothing.users, items=np.zeros(0, np.int32), offsets=np.zeros(21, np.int64)
     )
     found = adapt(start, ground(), empty, settings(8.0), plan(8.0), "shop/0")
-    from clients.platform import promise
+    from clients.platform_record import promise
 
     own = settings(8.0).privacy
     _, noise = promise(own, 20, 4)

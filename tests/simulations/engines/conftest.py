@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.platform import Platform, PlatformRecord
+from clients.platform import Platform
+from clients.platform_record import PlatformRecord
 from shared.catalogue import Catalogue
 from shared.config.federation import FederationSettings
 from shared.events import Sequences
