@@ -306,10 +306,14 @@ def test_new_keys_take_the_place_of_the_old(own_gate: Gate) -> None:
     done = gate.enrol(Applicant("shop"), replace=True)
     assert len(done.revoked) == 1
     wait(lambda: gate.answers("shop"))
-    gate.link.reached.clear()
-    with gate.connect(old_context) as connection:
-        connection.sendall(b"POST /v1/fleet/get-run HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert hears_nothing(connection)
+
+    def shut_out() -> bool:
+        gate.link.reached.clear()
+        with gate.connect(old_context) as connection:
+            connection.sendall(b"POST /v1/fleet/get-run HTTP/1.1\r\nhost: x\r\n\r\n")
+            return hears_nothing(connection)
+
+    wait(shut_out)  # a worker of before takes connections until it has heard of the reload
     assert gate.ask(headers={"flwr-public-key": old.headers["flwr-public-key"]})[0] == 403
     assert gate.link.reached == []
 
