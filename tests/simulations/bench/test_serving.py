@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError, DataError
-from simulations import commands
+from simulations.bench import commands
 from simulations.bench.serving.contenders import CONTENDERS
 from simulations.bench.serving.run import ServingPlan, lines, run_serving_bench
 from simulations.bench.serving.vectors import alikeness, clustered, grow, interests, nearest, top
