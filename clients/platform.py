@@ -33,9 +33,10 @@ from clients.platform_record import PlatformRecord
 from clients.policy import Policy
 from clients.record import charge_of, policy_sha256, stated
 from clients.released import Released
-from clients.train_plan import own_weight, plan_of
+from clients.train_plan import interpolation, plan_of
 from shared.adapters import Adapter, adapter_sha256
 from shared.catalogue import Catalogue
+from shared.config.training import Interpolation
 from shared.errors import RunError
 from shared.events import Sequences
 from shared.files import replacing, write_json
@@ -165,16 +166,16 @@ class Platform:
         """Its own updates."""
         return Released(self.folder / "released")
 
-    def own_adapter(self, adapter: Adapter, round_: int, weight: float) -> Adapter:
+    def own_adapter(self, adapter: Adapter, round_: int, parts: Interpolation) -> Adapter:
         """The platform's own model after round `round_`, of which `adapter` is the shared part.
 
         Args:
-            weight: `PublicSettings.own_weight`.
+            parts: `PublicSettings.interpolation`.
 
         Raises:
             RunError, AdapterError: the released updates are damaged, or another model's.
         """
-        return self.released.own(adapter, weight=weight, through=round_)
+        return self.released.own(adapter, parts, through=round_)
 
     @property
     def ledger_path(self) -> Path:
@@ -217,7 +218,8 @@ class Platform:
         plan = plan_of(request, record)
         model = InterestModel(record.model, self.states.shape[2]).load(request.adapter)
         model.block(plan.trained)  # refused before anything is charged
-        start = self.own_adapter(request.adapter, request.round - 1, own_weight(request, self.name))
+        parts = interpolation(request, self.name)
+        start = self.own_adapter(request.adapter, request.round - 1, parts)
         model.load(start)
         whitening = Whitening.from_arrays(request.base)
         ground = self.ground(whitening)

@@ -5,10 +5,10 @@
                                                   (`shared.protocol.grid`), level and shape of each
                                                   tensor, or the numbers themselves
 
-The platform's own model in round r is the shared adapter plus `weight` times the sum of what the
-platform itself released in earlier rounds.  Its gradients are taken there, and there its users are
-served: the platform goes as far along its own users' wishes as it would alone, and is carried along
-by everybody else's (docs/decisions/0012-each-platform-keeps-what-it-released.md).
+The platform's own model in round r is a part of the shared adapter and a part of the sum of what
+the platform itself released in earlier rounds.  Its gradients are taken there, and there its users
+are served: the platform goes as far along its own users' wishes as it would alone, and is carried
+along by everybody else's (docs/decisions/0012-each-platform-keeps-what-it-released.md).
 
 Privacy: everything here has been released already, clipped and noised.  To read it again costs
 nothing (post-processing), and a round that starts from it depends on the users only through earlier
@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from shared.adapters import Adapter
+from shared.config.training import Interpolation
 from shared.errors import AdapterError, RunError
 from shared.files import write_bytes
 from shared.protocol.grid import from_codes, on_grid, to_codes
@@ -88,29 +89,39 @@ class Released:
             ) from error
         return update
 
-    def own(self, adapter: Adapter, *, weight: float, through: int) -> Adapter:
-        """The platform's own model: `adapter` plus `weight` times `total(through)`.
+    def own(self, adapter: Adapter, parts: Interpolation, *, through: int) -> Adapter:
+        """The platform's own model: `interpolated` with `total(through)`.
 
         Raises:
             RunError: a file is damaged.
             AdapterError: the updates are of another base model.
         """
-        if not weight:
-            return adapter
-        own = dict(adapter)
-        for name, value in self.total(through).items():
-            if name not in own or own[name].shape != value.shape:
+        total = self.total(through)
+        for name, value in total.items():
+            if name not in adapter or adapter[name].shape != value.shape:
                 raise AdapterError(
-                    expected=f"updates of {len(own)} tensors like the adapter's",
+                    expected=f"updates of {len(adapter)} tensors like the adapter's",
                     got=f"{name} of shape {value.shape}",
                     where=str(self.folder),
                     remedy="Move the folder away: its updates are another model's.",
                 )
-            own[name] = (own[name] + np.float32(weight) * value).astype(np.float32)
-        return own
+        return interpolated(adapter, total, parts)
 
     def _path(self, round_: int) -> Path:
         return self.folder / f"{round_:04d}.safetensors"
+
+
+def interpolated(adapter: Adapter, total: Adapter, parts: Interpolation) -> Adapter:
+    """`parts.shared` of the shared adapter and `parts.own` of the sum of a platform's releases.
+
+    Who has released nothing, or is told to add nothing of it, has the shared adapter.
+    """
+    if not (total and parts.own):
+        return adapter
+    own = {name: np.float32(parts.shared) * value for name, value in adapter.items()}
+    for name, value in total.items():
+        own[name] = (own[name] + np.float32(parts.own) * value).astype(np.float32)
+    return own
 
 
 def _packed(update: Adapter) -> dict[str, NDArray[np.generic]]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from clients.platform_record import PlatformRecord
-from shared.config.training import OWN, TrainingSettings
+from shared.config.training import OWN, SHARED, Interpolation, TrainingSettings
 from shared.errors import ConfigError, PolicyRefusal, ProtocolError
 from shared.protocol import TrainRequest
 
@@ -40,7 +40,9 @@ def plan_of(request: TrainRequest, record: PlatformRecord) -> "LocalPlan":
         steps = int(asked["steps"])
         # Checked here, because a round that fails later has been paid for already.
         training = TrainingSettings.load(
-            {name: asked[name] for name in _TRAINING}, where="train request"
+            # an older coordinator says nothing of the last: it trains by cross-entropy
+            {name: asked[name] for name in _TRAINING} | {"gce_q": asked.get("gce_q", 0.0)},
+            where="train request",
         )
         (trained,) = request.trained
         return LocalPlan(
@@ -50,6 +52,7 @@ def plan_of(request: TrainRequest, record: PlatformRecord) -> "LocalPlan":
             targets_per_user=training.targets_per_user,
             negatives=training.negatives,
             temperature=training.temperature,
+            gce_q=training.gce_q,
             sample_rate=record.sample_rate,
             clip_norm=record.clip_norm,
             noise_multiplier=record.noise_multiplier,
@@ -69,17 +72,20 @@ def plan_of(request: TrainRequest, record: PlatformRecord) -> "LocalPlan":
         ) from error
 
 
-def own_weight(request: TrainRequest, name: str) -> float:
-    """What platform `name`'s releases count in its own model: public, said by the request.
+def interpolation(request: TrainRequest, name: str) -> Interpolation:
+    """What platform `name`'s own model is made of: public, said by the request.
 
     Raises:
-        ProtocolError: it is no number from 0 to 1.
+        ProtocolError: a part is no number from 0 to 1.
     """
-    weight = request.settings.get(f"{OWN}{name}", 0.0)  # none from an older coordinator
-    if not isinstance(weight, float) or not 0 <= weight <= 1:
+    own = _part(request, f"{OWN}{name}", 0.0)  # none from an older coordinator
+    return Interpolation(shared=_part(request, SHARED, 1.0), own=own)
+
+
+def _part(request: TrainRequest, key: str, without: float) -> float:
+    found = request.settings.get(key, without)
+    if not isinstance(found, float) or not 0 <= found <= 1:
         raise ProtocolError(
-            expected=f"{OWN}{name} from 0 to 1",
-            got=str(weight)[:20],
-            where="train request",
+            expected=f"{key} from 0 to 1", got=str(found)[:20], where="train request"
         )
-    return weight
+    return found

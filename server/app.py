@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.rounds.strategy import InterestStrategy
 from shared.config.federation import FEDERATION, PublicSettings, run_values
-from shared.config.training import OWN
+from shared.config.training import OWN, SHARED
 from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256
 from shared.records import Scalar
@@ -96,6 +96,7 @@ def public_constants(settings: PublicSettings) -> dict[str, Scalar]:
     """What every platform is told about how to train.  The noise is the platform's own affair."""
     model, privacy, training = settings.model, settings.privacy, settings.training
     population = sum(platform.population or 0 for platform in settings.platforms.values())
+    parts = {name: settings.interpolation(name) for name in settings.platforms}
     return {
         "steps": privacy.steps_per_round,
         "sample_rate": privacy.sample_rate,
@@ -106,8 +107,10 @@ def public_constants(settings: PublicSettings) -> dict[str, Scalar]:
         "targets_per_user": training.targets_per_user,
         "negatives": training.negatives,
         "temperature": training.temperature,
+        "gce_q": training.gce_q,
         **model.constants(),
-        **{f"{OWN}{name}": settings.own_weight(name) for name in settings.platforms},
+        SHARED: next(iter(parts.values())).shared,
+        **{f"{OWN}{name}": part.own for name, part in parts.items()},
     }
 
 

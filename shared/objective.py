@@ -1,20 +1,25 @@
 """What one user's events ask of the model, and the gradient of that: plainly, and fast.
 
-A user's loss is the mean, over the events of a window of their own history, of the softmax
-cross-entropy of the next item against drawn catalogue items:
+A user's loss is the mean, over the events of a window of their own history, of the generalised
+cross-entropy (Zhang and Sabuncu 2018, "Generalized cross entropy loss for training deep neural
+networks with noisy labels", eq. 6) of the next item among drawn catalogue items:
 
-    loss = -log( exp(x . y / t) / (exp(x . y / t) + sum over negatives n of exp(x . n / t)) )
+    loss = (1 - p ^ q) / q,   or -log p for q = 0,
+    p = exp(x . y / t) / (exp(x . y / t) + sum over negatives n of exp(x . n / t))
 
 with x the interest of the events before it in the window, y the next item, both adapted by W
-(`shared.model`), t the temperature.  The lengths that adapted items are brought back to enter as
-constants of the step.  It depends on the user's own events, on public item vectors,
-and on the negatives, which are drawn from the catalogue without looking at anybody's data; a
-negative that is the next item itself is left out of its sum.
+(`shared.model`), t the temperature.  Its gradient is the cross-entropy's times p ^ q: what nothing
+in a history told of does not drown the rest, which counts where every user's gradient is clipped.
+The lengths that adapted items are brought back to enter as constants of the step.  A loss depends
+on the user's own events, on public item vectors, and on the negatives, which are drawn from the
+catalogue without looking at anybody's data; a negative that is the next item itself is left out of
+its sum.
 
 `losses` is the plain twin: readable, differentiable, slow.  `factors` is what training uses.  With
 B the trained block of W and b its columns (scaled), x = m / |m| and m = m0 + B b(m), so
 
-    d loss / d B = (d loss / d m) b(m)' + x (sum of p_n b(n) - (1 - p_y) b(y))' / t
+    d loss / d B = p_y ^ q times
+        (d -log p_y / d m) b(m)' + x (sum of p_n b(n) - (1 - p_y) b(y))' / t
 
 one outer product for the history and one for the items, per predicted event.
 
@@ -80,6 +85,7 @@ def losses(
     batch: Windows,
     negatives: torch.Tensor,
     temperature: float,
+    gce_q: float,
 ) -> torch.Tensor:
     """(U,) each user's loss, differentiable in all of the adapter; 0 with nothing to predict."""
     adapted = model.items(ground)
@@ -92,7 +98,9 @@ def losses(
         rest = interest @ adapted[negatives].T
         rest = rest.masked_fill(wanted[:, None] == negatives, _LEFT_OUT)
         logits = torch.cat([met, rest], dim=1) / temperature
-        total = total - torch.log_softmax(logits, dim=1)[:, 0] * batch.real[:, event - 1]
+        found = torch.log_softmax(logits, dim=1)[:, 0]
+        loss = -torch.expm1(gce_q * found) / gce_q if gce_q else -found
+        total = total + loss * batch.real[:, event - 1]
     return total
 
 
@@ -104,7 +112,7 @@ class Table:
         adapted: (V, D) float32.
         columns: (V, R) float32, contiguous, scaled as the adapted items are.
         negatives: (N,) int64 catalogue rows.
-        decay, temperature: constants.
+        decay, temperature, gce_q: constants.
     """
 
     adapted: torch.Tensor
@@ -112,6 +120,7 @@ class Table:
     negatives: torch.Tensor
     decay: float
     temperature: float
+    gce_q: float
 
 
 def factors(table: Table, batch: Windows) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,6 +145,7 @@ def factors(table: Table, batch: Windows) -> tuple[torch.Tensor, torch.Tensor]:
     met = (met - level).exp()
     whole = rest.sum(dim=2, keepdim=True) + met
     part = batch.real[..., None] / (whole * table.temperature)  # of the mean, of the softmax
+    part *= (met / whole) ** table.gce_q
     missing = rest.sum(dim=2, keepdim=True)  # (1 - p_y) times `whole`
     flat = rest.flatten(0, 1)
     pulled = ((flat @ drawn).view_as(mean) - missing * wanted) * part

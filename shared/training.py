@@ -42,7 +42,7 @@ class LocalPlan:
     Args:
         trained: name of the adapter's tensor that is trained.
         steps: DP-SGD steps.
-        learning_rate, targets_per_user, negatives, temperature: see `TrainingSettings`.
+        learning_rate, targets_per_user, negatives, temperature, gce_q: see `TrainingSettings`.
         sample_rate, clip_norm, noise_multiplier: see `PrivacySettings`; a noise multiplier of 0
             with `private` False takes exact sums.
         population: declared number of users: the denominators' constant.
@@ -56,6 +56,7 @@ class LocalPlan:
     targets_per_user: int
     negatives: int
     temperature: float
+    gce_q: float
     sample_rate: float
     clip_norm: float
     noise_multiplier: float
@@ -155,6 +156,7 @@ class Steps:
             negatives=torch.from_numpy(drawn),
             decay=self.model.decay,
             temperature=self.plan.temperature,
+            gce_q=self.plan.gce_q,
         )
 
     @torch.no_grad()

@@ -89,9 +89,9 @@ def assess(settings: FederationSettings, run_folder: Path, progress: Progress) -
     for name in settings.platforms:
         prepared = open_prepared(run_folder, name)
         ground = prepared.platform.ground(whitening)
-        weight = settings.own_weight(name)
+        parts = settings.interpolation(name)
         own = {
-            number: prepared.platform.own_adapter(state.adapter, number, weight)
+            number: prepared.platform.own_adapter(state.adapter, number, parts)
             for number, state in rounds.items()
         }
         systems = _systems(settings, prepared, ground, own[last.round])

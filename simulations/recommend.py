@@ -239,7 +239,7 @@ def recommend(
     trained = _trained(run)
     settings = run_federation(run)
     try:
-        adapter = own.own_adapter(trained.adapter, trained.round, settings.own_weight(own.name))
+        adapter = own.own_adapter(trained.adapter, trained.round, settings.interpolation(own.name))
         recommender = Recommender.of(own, adapter, Whitening.from_arrays(trained.base))
         if user is not None:
             rows = _history_of(run, own, user)

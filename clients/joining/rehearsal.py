@@ -56,6 +56,7 @@ def constants(federation: PublicSettings, population: int) -> dict[str, Scalar]:
         "targets_per_user": training.targets_per_user,
         "negatives": training.negatives,
         "temperature": training.temperature,
+        "gce_q": training.gce_q,
         **federation.model.constants(),
     }
 

@@ -4,6 +4,7 @@ The folder is a partner's (with client.toml), or a platform of a simulation's ru
 RUN/platforms/NAME.
 """
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from clients.serving.snapshot.head import Head
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.stamp import FILES, stamp
 from shared.config.federation import run_federation
+from shared.config.training import Interpolation
 from shared.errors import ConfigError, FedInterestError, RunError
 from shared.files import sha256
 
@@ -39,7 +41,7 @@ class Served:
         platform: the platform's folder.
         serving: folder of snapshots and of the live store.
         encoders: folder of exported text encoders: in the machine's cache, for all platforms.
-        own_weight: `PublicSettings.own_weight`.
+        parts: `PublicSettings.interpolation`.
         settings: `[serving]`.
         home: the partner's folder; None for a platform of a simulation.
     """
@@ -47,7 +49,7 @@ class Served:
     platform: Path
     serving: Path
     encoders: Path
-    own_weight: float
+    parts: Interpolation
     settings: ServingSettings
     home: Path | None
 
@@ -76,7 +78,7 @@ class Served:
                 platform=home.folder.platform,
                 serving=path / "serving",
                 encoders=encoders,
-                own_weight=home.enrolment().federation.own_weight(home.name),
+                parts=home.enrolment().federation.interpolation(home.name),
                 settings=home.settings.serving,
                 home=path,
             )
@@ -86,7 +88,7 @@ class Served:
                 platform=path,
                 serving=path / "serving",
                 encoders=encoders,
-                own_weight=federation.own_weight(path.name),
+                parts=federation.interpolation(path.name),
                 settings=ServingSettings(),
                 home=None,
             )
@@ -132,7 +134,7 @@ class Served:
                 {
                     "platform": str(self.platform),
                     "folder": str(self.serving / "snapshots"),
-                    "own_weight": self.own_weight,
+                    "parts": dataclasses.asdict(self.parts),
                     "encoders": str(self.encoders),
                     "kept": str(self._kept),
                     "stamp": stamp,
@@ -256,7 +258,7 @@ class Served:
         files = [self.platform / name for name in FILES]
         files += sorted(self.platform.glob("*.safetensors"))  # delivered
         files += sorted((self.platform / "released").glob("*.safetensors"))
-        return sha256(repr((self.own_weight, stamp(files))).encode())
+        return sha256(repr((self.parts, stamp(files))).encode())
 
 
 def run(folder: Path, *, address: str | None = None, json_address: str | None = None) -> int:

@@ -13,7 +13,13 @@ from pydantic import Field, field_validator
 from shared.config.base import Settings
 from shared.config.privacy import PrivacySettings
 from shared.config.sources import Cleaning, EventSource, ItemSource
-from shared.config.training import ModelSettings, ServerSettings, SpeedSettings, TrainingSettings
+from shared.config.training import (
+    Interpolation,
+    ModelSettings,
+    ServerSettings,
+    SpeedSettings,
+    TrainingSettings,
+)
 from shared.errors import ConfigError, RunError, SourceError
 
 FEDERATION = "federation.json"
@@ -66,19 +72,24 @@ class PublicSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
 
-    def own_weight(self, name: str) -> float:
-        """What platform `name`'s own releases count in its own model, besides the shared adapter.
+    def interpolation(self, name: str) -> Interpolation:
+        """What platform `name`'s own model is made of: the shared adapter and its own releases.
 
         Alone, a platform's learning rate would be smaller by the root of its share of the declared
         users (`TrainingSettings.rate`).  In the shared adapter its steps count by its share of the
-        weights.  The difference is what is left for itself: in [0, 1], and 0 for a federation of
-        one, whose shared adapter is its own.
+        weights.  With `training.own` 1 it goes as far along its own users' gradients as it would
+        alone, and along the others' by `training.others` of what the shared adapter does; with 0
+        it has the shared adapter.  In a federation of one the two parts make up that one.
         """
         everybody = sum(one.population or 1 for one in self.platforms.values())
         weights = sum(one.public_weight for one in self.platforms.values())
         mine = self.platforms[name]
         alone = math.sqrt((mine.population or 1) / everybody)
-        return self.training.own * max(0.0, alone - mine.public_weight / weights)
+        share = mine.public_weight / weights
+        own = self.training.own
+        shared = 1 - own * (1 - self.training.others)
+        wanted = own * alone + (1 - own) * share
+        return Interpolation(shared=shared, own=max(0.0, wanted - shared * share))
 
     @field_validator("platforms")
     @classmethod

@@ -1,14 +1,15 @@
 """The model and how it is trained.  Changing these changes quality, never the guarantee."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from shared.config.base import Settings
 
-OWN = "own."
-"""Before a platform's name in a train request's settings: see `PublicSettings.own_weight`."""
+OWN, SHARED = "own.", "shared_weight"
+"""A train request's settings: before a platform's name its `Interpolation.own`; `.shared`."""
 
 
 class ModelSettings(Settings):
@@ -45,6 +46,19 @@ class ModelSettings(Settings):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """What a platform's own model is made of; see `PublicSettings.interpolation`.
+
+    Args:
+        shared: what the shared adapter counts, in [0, 1].
+        own: what the sum of the platform's own releases counts, in [0, 1].
+    """
+
+    shared: float
+    own: float
+
+
 class TrainingSettings(Settings):
     """Local training on a platform, all of it public constants.
 
@@ -59,8 +73,12 @@ class TrainingSettings(Settings):
         targets_per_user: most events of a history that are predicted in a step.
         negatives: catalogue items that a step's next items are told from.
         temperature: of the softmax over them, on cosines.
-        own: how far a platform goes on its own on top of the shared adapter; 1: as far along its
-            own users' gradients as it would alone, 0: everybody has the shared one.
+        gce_q: of the generalised cross-entropy (`shared.objective`): how much less an event counts
+            that the model finds unlikely; 0 is cross-entropy.
+        own: how far a platform has a model of its own: 1, as far along its own users' gradients
+            as it would go alone, and `others` along everybody else's; 0, the shared adapter.
+        others: what the others' steps count there, of what they count in the shared adapter.  What
+            arrives from them is mostly noise (docs/decisions/0017-less-of-the-others.md).
     """
 
     rounds: int = Field(default=48, ge=1)
@@ -68,7 +86,9 @@ class TrainingSettings(Settings):
     targets_per_user: int = Field(default=8, ge=1)
     negatives: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    gce_q: float = Field(default=0.1, ge=0, le=1)
     own: float = Field(default=1.0, ge=0, le=1)
+    others: float = Field(default=0.25, ge=0, le=1)
 
     def rate(self, population: int) -> float:
         """The learning rate for a federation of `population` declared users in all."""

@@ -143,5 +143,9 @@ def user_losses(victim: Victim, model: InterestModel) -> NDArray[np.float64]:
     for start in range(0, len(sequences), _AT_ONCE):
         users = np.arange(start, min(start + _AT_ONCE, len(sequences)))
         batch = windows(sequences, users, np.zeros(len(users)), longest)
-        found.append(losses(model, victim.ground, batch, everything, victim.plan.temperature))
+        found.append(
+            losses(
+                model, victim.ground, batch, everything, victim.plan.temperature, victim.plan.gce_q
+            )
+        )
     return torch.cat(found).double().numpy()

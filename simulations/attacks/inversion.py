@@ -3,7 +3,8 @@
 The attacker sits in the coordinator's seat: they see one platform's update of one round and know
 the adapter it began with, the catalogue and the settings.  A user's gradient in the block is
 
-    sum over events t of  (d loss / d m_t) b(m_t)' + x_t (softmax mean of b - (1 - p_y) b(y_t))'
+    sum over events t, each times p_y ^ q, of
+    (d -log p_y / d m_t) b(m_t)' + x_t (softmax mean of b - (1 - p_y) b(y_t))'
 
 (`shared.objective`).  b(m_t) is a mix of the columns b(i) of the items before t, and x_t of their
 vectors v(i): the row space of a batch's update holds b(i), and its column space v(i), for *every*

@@ -167,6 +167,7 @@ def _victim(settings: FederationSettings, opened: dict[str, Platform], chosen: s
             targets_per_user=training.targets_per_user,
             negatives=training.negatives,
             temperature=training.temperature,
+            gce_q=training.gce_q,
             sample_rate=privacy.sample_rate,
             clip_norm=privacy.clip_norm,
             noise_multiplier=noise_multiplier,

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from clients.platform import Platform
-from shared.config.training import OWN
+from clients.released import interpolated
+from clients.train_plan import interpolation
 from shared.errors import ProtocolError
 from shared.events import Sequences
 from shared.model import InterestModel
@@ -187,6 +188,7 @@ class Witness:
             targets_per_user=int(asked["targets_per_user"]),
             negatives=int(asked["negatives"]),
             temperature=float(asked["temperature"]),
+            gce_q=float(asked["gce_q"]),
             sample_rate=record.sample_rate,
             clip_norm=record.clip_norm,
             noise_multiplier=record.noise_multiplier,
@@ -232,11 +234,9 @@ class Witness:
 
     def _start(self, request: TrainRequest) -> dict[str, NDArray[np.float32]]:
         """Where the platform's gradients were taken: its own model, of released parts only."""
-        weight = np.float32(request.settings.get(f"{OWN}{self.platform.name}", 0.0))
-        own = {
-            name: request.adapter[name] + weight * value for name, value in self.released.items()
-        }
-        return request.adapter | own
+        return interpolated(
+            request.adapter, self.released, interpolation(request, self.platform.name)
+        )
 
 
 def _sighting(

@@ -87,6 +87,7 @@ def run_dp_step_bench(
         targets_per_user=training.targets_per_user,
         negatives=training.negatives,
         temperature=training.temperature,
+        gce_q=training.gce_q,
         sample_rate=1.0,
         clip_norm=PrivacySettings().clip_norm,
         noise_multiplier=1.0,

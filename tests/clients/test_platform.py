@@ -126,6 +126,7 @@ def a_request(round_: int = 1, adapter: Adapter | None = None, **changes: Any) -
         "targets_per_user": 3,
         "negatives": 20,
         "temperature": 0.2,
+        "gce_q": 0.1,
         **MODEL.constants(),
         **changes,
     }
@@ -507,6 +508,7 @@ def test_a_round_of_too_many_steps_is_refused_whole(tmp_path: Path, computed: li
         ({"negatives": None}, ProtocolError),
         ({"temperature": 0.0}, ProtocolError),
         ({"temperature": math.nan}, ProtocolError),
+        ({"gce_q": 1.5}, ProtocolError),
     ],
 )
 def test_a_request_for_something_else_costs_nothing(

@@ -90,7 +90,7 @@ def assert_same(run: Path, curves: dict[str, Any]) -> None:
         for name in settings.platforms:
             prepared = open_prepared(run, name)
             own = prepared.platform.own_adapter(
-                kept.adapter, point["at"], settings.own_weight(name)
+                kept.adapter, point["at"], settings.interpolation(name)
             )
             ground = prepared.platform.ground(Whitening.from_arrays(kept.base))
             scorer = InterestScorer.of(settings.model, own, ground)

@@ -18,6 +18,7 @@ ITEMS, WIDTH = 30, 8
 SETTINGS = ModelSettings(history_length=9, rank=7, layers=2)
 NEGATIVES = torch.tensor([3, 7, 7, 12, 0, 29])
 TEMPERATURE = 0.15
+GCE_Q = 0.3
 
 
 def packed(histories: list[list[int]]) -> Sequences:
@@ -52,7 +53,8 @@ def batch_of(histories: list[list[int]], longest: int = 6, coin: float = 0.5) ->
 # --- the loss --------------------------------------------------------------------------------
 
 
-def test_the_loss_is_a_softmax_over_the_item_and_the_negatives() -> None:
+@pytest.mark.parametrize("gce_q", [0.0, 0.1, 0.7, 1.0])
+def test_the_loss_is_a_softmax_over_the_item_and_the_negatives(gce_q: float) -> None:
     """Written out in numpy, event by event; 7 is drawn twice, and never against itself."""
     history = [4, 9, 7, 9, 25]
     own, public = model(), ground()
@@ -71,19 +73,27 @@ def test_the_loss_is_a_softmax_over_the_item_and_the_negatives() -> None:
             for other in NEGATIVES.tolist()
             if other != history[event]
         )
-        total -= np.log(met / (met + rest)) / (len(history) - 1)
-    found = losses(own, public, batch_of([history]), NEGATIVES, TEMPERATURE)
-    assert float(found[0].detach()) == pytest.approx(total, rel=1e-5)
+        found = met / (met + rest)
+        loss = (1 - found**gce_q) / gce_q if gce_q else -np.log(found)
+        total += loss / (len(history) - 1)
+    (loss,) = losses(own, public, batch_of([history]), NEGATIVES, TEMPERATURE, gce_q)
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
 
 
 def test_a_loss_is_the_users_own() -> None:
     """Whoever else is in the batch, in whatever order: one user's loss stays what it is."""
     histories = [[1, 2, 3], [4], [], [5, 6, 7, 8, 9, 1, 2, 3], [11, 12]]
-    together = losses(model(), ground(), batch_of(histories), NEGATIVES, TEMPERATURE).tolist()
-    turned = losses(model(), ground(), batch_of(histories[::-1]), NEGATIVES, TEMPERATURE).tolist()
+    together = losses(
+        model(), ground(), batch_of(histories), NEGATIVES, TEMPERATURE, GCE_Q
+    ).tolist()
+    turned = losses(
+        model(), ground(), batch_of(histories[::-1]), NEGATIVES, TEMPERATURE, GCE_Q
+    ).tolist()
     assert turned[::-1] == pytest.approx(together, rel=1e-5)
     for user, history in enumerate(histories):
-        alone = losses(model(), ground(), batch_of([history]), NEGATIVES, TEMPERATURE).tolist()
+        alone = losses(
+            model(), ground(), batch_of([history]), NEGATIVES, TEMPERATURE, GCE_Q
+        ).tolist()
         assert alone == pytest.approx([together[user]], rel=1e-5)
         assert (together[user] == 0) == (len(history) < 2)
 
@@ -92,7 +102,11 @@ def test_a_loss_is_the_users_own() -> None:
 
 
 def gradients(
-    own: InterestModel, name: str, batch: Windows, negatives: torch.Tensor
+    own: InterestModel,
+    name: str,
+    batch: Windows,
+    negatives: torch.Tensor,
+    gce_q: float = GCE_Q,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(U, D, R) from the factors, and from autograd through the plain loss."""
     block = own.block(name)
@@ -103,13 +117,14 @@ def gradients(
             negatives=negatives,
             decay=SETTINGS.decay,
             temperature=TEMPERATURE,
+            gce_q=gce_q,
         )
         inputs, outputs = factors(table, batch)
     fast = torch.einsum("uto,uti->uoi", outputs.double(), inputs.double()).numpy()
     slow = []
     for user in range(len(batch.items)):
         own.zero_grad()
-        losses(own, ground(), batch, negatives, TEMPERATURE)[user].backward()
+        losses(own, ground(), batch, negatives, TEMPERATURE, gce_q)[user].backward()
         gradient = block.lora_B.weight.grad
         assert gradient is not None
         slow.append(gradient.double().numpy().copy())
@@ -123,14 +138,19 @@ def gradients(
     coin=st.floats(0, 0.999),
     block=st.integers(0, 2),
     negatives=st.lists(st.integers(0, ITEMS - 1), min_size=1, max_size=8),
+    gce_q=st.sampled_from([0.0, 0.1, 0.7, 1.0]),
 )
 def test_factors_are_the_gradient(
-    histories: list[list[int]], longest: int, coin: float, block: int, negatives: list[int]
+    histories: list[list[int]],
+    longest: int,
+    coin: float,
+    block: int,
+    negatives: list[int],
+    gce_q: float,
 ) -> None:
     own = model()
-    fast, slow = gradients(
-        own, own.names[block], batch_of(histories, longest, coin), torch.tensor(negatives)
-    )
+    batch = batch_of(histories, longest, coin)
+    fast, slow = gradients(own, own.names[block], batch, torch.tensor(negatives), gce_q)
     for one, other in zip(fast, slow, strict=True):
         assert np.linalg.norm(one - other) <= 3e-6 * np.linalg.norm(other) + 1e-6
 

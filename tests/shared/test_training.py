@@ -38,6 +38,7 @@ PLAN = LocalPlan(
     targets_per_user=4,
     negatives=15,
     temperature=0.2,
+    gce_q=0.1,
     sample_rate=0.5,
     clip_norm=0.3,
     noise_multiplier=0.7,
@@ -110,7 +111,7 @@ def plain_gradient(
     """Of one user's loss in the trained tensor: plain autograd, the user alone, no hooks."""
     own = model()
     batch = windows(packed(histories), np.array([user]), np.array([coin]), LONGEST)
-    loss = losses(own, ground(), batch, negatives, PLAN.temperature)[0]
+    loss = losses(own, ground(), batch, negatives, PLAN.temperature, PLAN.gce_q)[0]
     (found,) = torch.autograd.grad(loss, [own.block(TRAINED).lora_B.weight])
     return found
 
@@ -158,7 +159,7 @@ def test_learning_lowers_the_loss() -> None:
     found = []
     for adapter in (start, start | update):
         fresh = InterestModel(SETTINGS, WIDTH).load(adapter)
-        each = losses(fresh, ground(), batch, torch.arange(ITEMS), PLAN.temperature)
+        each = losses(fresh, ground(), batch, torch.arange(ITEMS), PLAN.temperature, PLAN.gce_q)
         found.append(float(each.detach().mean()))
     assert found[1] < found[0] - 0.1
 

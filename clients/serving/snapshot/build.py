@@ -23,26 +23,27 @@ from clients.serving.snapshot.texts import head_of
 from clients.serving.snapshot.write import About, written
 from clients.stamp import FILES as PLATFORM
 from shared.adapters import Adapter, adapter_sha256, initial_adapter
+from shared.config.training import Interpolation
 from shared.files import file_sha256
 from shared.whitening import Whitening, fit_whitening
 
 _AT_ONCE = 1024
 
 
-def newest(platform: Platform, folder: Path, *, own_weight: float) -> Snapshot:
+def newest(platform: Platform, folder: Path, *, parts: Interpolation) -> Snapshot:
     """The snapshot of what the platform has now: the one in `folder` that is of it, or a new one.
 
     Older ones are removed once the new one is whole; who has one of them mapped keeps it.
 
     Args:
         folder: of snapshots; each lies in a folder named by its id.
-        own_weight: `PublicSettings.own_weight` of the platform.
+        parts: `PublicSettings.interpolation` of the platform.
 
     Raises:
         RunError, AdapterError: what lies in the platform's folder is damaged.
         StorageError: the disk refused.
     """
-    adapter, whitening, round_ = _model(platform, own_weight)
+    adapter, whitening, round_ = _model(platform, parts)
     made_from = _id(platform, adapter, whitening)
     place = folder / made_from
     if not (place / META).is_file():
@@ -54,14 +55,14 @@ def newest(platform: Platform, folder: Path, *, own_weight: float) -> Snapshot:
     return found
 
 
-def _model(platform: Platform, own_weight: float) -> tuple[Adapter, Whitening, int]:
+def _model(platform: Platform, parts: Interpolation) -> tuple[Adapter, Whitening, int]:
     """The platform's own model: as delivered with its own part, or the frozen one before that."""
     delivered = read_delivered(platform.folder)
     if delivered is None:
         width = platform.states.shape[2]
         whitening = fit_whitening([platform.moments()])
         return initial_adapter(platform.record.model, width), whitening, 0
-    adapter = platform.own_adapter(delivered.adapter, delivered.round, own_weight)
+    adapter = platform.own_adapter(delivered.adapter, delivered.round, parts)
     return adapter, Whitening.from_arrays(delivered.base), delivered.round
 
 

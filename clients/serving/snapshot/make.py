@@ -11,6 +11,7 @@ from pathlib import Path
 from clients.platform import Platform
 from clients.serving.snapshot.build import newest
 from clients.serving.snapshot.texts import read_texts
+from shared.config.training import Interpolation
 from shared.errors import FedInterestError
 from shared.files import write_json
 
@@ -20,7 +21,7 @@ def main() -> int:
     asked = json.loads(sys.stdin.read())
     try:
         platform = Platform.open(Path(asked["platform"]))
-        found = newest(platform, Path(asked["folder"]), own_weight=float(asked["own_weight"]))
+        found = newest(platform, Path(asked["folder"]), parts=Interpolation(**asked["parts"]))
         trouble = ""
         try:
             read_texts(platform, found, Path(asked["encoders"]))

@@ -40,6 +40,7 @@ PLAN = LocalPlan(
     targets_per_user=4,
     negatives=ITEMS,  # the whole catalogue: the loss is then the same in every step
     temperature=0.5,
+    gce_q=0.1,
     sample_rate=1.0,
     clip_norm=50.0,
     noise_multiplier=QUIET,
@@ -144,7 +145,7 @@ def gradients(histories: Histories, seed: int) -> Floats:
     model = InterestModel(SETTINGS, WIDTH)
     users = len(histories)
     batch = windows(sequences, np.arange(users), np.full(users, 0.5), PLAN.targets_per_user + 1)
-    each = losses(model, public, batch, torch.arange(ITEMS), PLAN.temperature)
+    each = losses(model, public, batch, torch.arange(ITEMS), PLAN.temperature, PLAN.gce_q)
     weight = model.block(TRAINED).lora_B.weight
     (found,) = torch.autograd.grad(
         each, [weight], grad_outputs=torch.eye(users), is_grads_batched=True

@@ -101,6 +101,7 @@ def request(round_: int = 1, **changes: Any) -> TrainRequest:
         "targets_per_user": 3,
         "negatives": 20,
         "temperature": 0.2,
+        "gce_q": 0.1,
         **MODEL.constants(),
         **changes,
     }

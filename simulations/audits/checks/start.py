@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from clients import platform
-from shared.config.training import OWN
+from shared.config.training import OWN, SHARED, Interpolation
 from simulations.audits.checks.check import Cause, Check, Outcome
 from simulations.audits.checks.site import PLACES, folders, histories, request, site
 
-WEIGHT = 0.5
+PARTS = Interpolation(shared=0.25, own=0.5)
 _TOLERANCE = 1e-5
 
 
@@ -32,17 +32,19 @@ def check(seed: int) -> Outcome:
         )
         return installed(model, *rest, **named)
 
-    expected = {name: value.copy() for name, value in request().adapter.items()}
+    expected = {name: np.float32(PARTS.shared) * value for name, value in request().adapter.items()}
     setattr(platform, "local_round", watching)  # noqa: B010 - a patch
     try:
         with folders() as folder:
             own = site(folder / "own", histories(9, seed), steps=100, epsilon=1e4)
             for round_ in (1, 2, 3):
-                asked = request(round_, **{f"{OWN}{PLACES[0].name}": WEIGHT})
+                asked = request(
+                    round_, **{SHARED: PARTS.shared, f"{OWN}{PLACES[0].name}": PARTS.own}
+                )
                 update = own.train(asked).update
                 if round_ < 3:
                     for name, value in update.items():
-                        expected[name] += np.float32(WEIGHT) * value
+                        expected[name] += np.float32(PARTS.own) * value
     finally:
         setattr(platform, "local_round", installed)  # noqa: B010
     off = max(float(np.abs(starts[-1][name] - value).max()) for name, value in expected.items())

@@ -15,7 +15,7 @@ from clients import platform, platform_record
 from clients.platform import Platform
 from clients.platform_record import PlatformRecord
 from clients.policy import Policy
-from clients.train_plan import own_weight, plan_of
+from clients.train_plan import interpolation, plan_of
 from shared.errors import PolicyRefusal
 from shared.privacy import accountant, ledger
 from shared.privacy.accountant import Charge
@@ -34,7 +34,8 @@ def _charge_after(original: Callable[..., TrainReply]) -> Callable[..., TrainRep
     def train(self: Platform, request: TrainRequest) -> TrainReply:
         plan = plan_of(request, self.record)
         model = platform.InterestModel(self.record.model, self.states.shape[2])
-        start = self.own_adapter(request.adapter, request.round - 1, own_weight(request, self.name))
+        parts = interpolation(request, self.name)
+        start = self.own_adapter(request.adapter, request.round - 1, parts)
         model.load(start)
         ground = self.ground(Whitening.from_arrays(request.base))
         secret = self._randomness.open(

@@ -30,7 +30,7 @@ def _private_loss(model: Any, ground: Any, sequences: Any, plan: LocalPlan) -> f
     batch = windows(sequences, np.arange(users), np.full(users, 0.5), plan.targets_per_user + 1)
     with torch.no_grad():
         every = torch.arange(len(ground.vectors))
-        return float(losses(model, ground, batch, every, plan.temperature).sum())
+        return float(losses(model, ground, batch, every, plan.temperature, plan.gce_q).sum())
 
 
 def _early_stopping(_original: Round) -> Round:

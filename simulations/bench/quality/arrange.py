@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from clients.platform import Platform
+from clients.released import interpolated
 from server.rounds import checkpoint as checkpoints
 from server.rounds.checkpoint import Checkpoint
 from shared.adapters import Adapter
@@ -194,7 +194,7 @@ def _kept(kept: Path, settings: FederationSettings) -> Trained:
     last = checkpoints.load(kept)
     own = {}
     for platform in settings.platforms:
-        weight = settings.own_weight(platform)
+        parts = settings.interpolation(platform)
         path = _beside(kept, platform)
         try:
             released = load(path.read_bytes())
@@ -205,11 +205,7 @@ def _kept(kept: Path, settings: FederationSettings) -> Trained:
                 where=str(path),
                 remedy=f"Remove {kept}: it is trained again.",
             ) from error
-        added: Adapter = {
-            name: (last.adapter[name] + np.float32(weight) * value).astype(np.float32)
-            for name, value in released.items()
-        }
-        own[platform] = last.adapter | added
+        own[platform] = interpolated(last.adapter, released, parts)
     return Trained(shared=last, own=own)
 
 

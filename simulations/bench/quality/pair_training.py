@@ -222,6 +222,7 @@ class _Client:
             negatives=torch.from_numpy(drawn),
             decay=model.decay,
             temperature=training.temperature,
+            gce_q=0.0,  # as published: cross-entropy
         )
         users = by_length(
             sequences,

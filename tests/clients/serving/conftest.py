@@ -16,14 +16,14 @@ from clients.serving.live.store import Live
 from clients.serving.snapshot.build import newest
 from clients.sources.pseudonyms import pseudonym
 from shared.catalogue import Catalogue
-from shared.config.training import ModelSettings
+from shared.config.training import Interpolation, ModelSettings
 from shared.events import Sequences
 from shared.protocol import AdapterDelivery
 from shared.whitening import fit_whitening
 
 ITEMS, WIDTH, LAYERS, USERS = 60, 16, 2, 40
 SECRET = b"0123456789abcdef"
-WEIGHT = 0.25
+PARTS = Interpolation(shared=0.25, own=0.5)
 SHELVES = ("tea", "coffee", "books")
 
 
@@ -114,7 +114,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
     def renew():  # type: ignore[no-untyped-def]
         opened = Platform.open(tmp_path / "shop")
-        return newest(opened, tmp_path / "snapshots", own_weight=WEIGHT)
+        return newest(opened, tmp_path / "snapshots", parts=PARTS)
 
     yield Shop(platform, live, Engine(renew, live, SECRET), tmp_path)
     live.close()

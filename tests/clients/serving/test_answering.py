@@ -10,7 +10,7 @@ from clients.serving.answering import Engine
 from clients.serving.snapshot.build import newest
 from clients.sources.pseudonyms import pseudonym
 from shared.errors import ConfigError, ConsentError, RunError, UnknownError
-from tests.clients.serving.conftest import SECRET, WEIGHT, Shop, deliver
+from tests.clients.serving.conftest import PARTS, SECRET, Shop, deliver
 
 
 def ids(found: a.Recommended) -> list[str]:
@@ -60,7 +60,7 @@ def test_an_event_counts_from_the_next_answer_on(shop: Shop) -> None:
 
 def test_rules_of_the_business_and_of_the_operator(shop: Shop) -> None:
     engine = Engine(
-        lambda: newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT),
+        lambda: newest(shop.platform, shop.folder / "snapshots", parts=PARTS),
         shop.live,
         SECRET,
         blocked_items=("i4", "unknown"),
@@ -148,7 +148,7 @@ def test_who_stops_is_taken_out_of_training_even_if_it_fails_at_first(shop: Shop
             raise RunError(expected="a moment without a round", got="none", where="state")
 
     engine = Engine(
-        lambda: newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT),
+        lambda: newest(shop.platform, shop.folder / "snapshots", parts=PARTS),
         shop.live,
         SECRET,
         forget=forget,
@@ -248,6 +248,6 @@ def test_the_frozen_model_is_served_before_the_first_run(tmp_path) -> None:  # t
     from tests.clients.serving.conftest import made_platform
 
     platform = made_platform(tmp_path / "shop")
-    snapshot = newest(platform, tmp_path / "snapshots", own_weight=WEIGHT)
+    snapshot = newest(platform, tmp_path / "snapshots", parts=PARTS)
     assert snapshot.meta.round == 0
     np.testing.assert_array_equal(snapshot.items, snapshot.vectors)

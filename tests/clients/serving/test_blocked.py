@@ -8,7 +8,7 @@ from clients.serving import answers as a
 from clients.serving.answering import Engine
 from clients.serving.snapshot.build import newest
 from shared.errors import FedInterestError, RunError, UnknownError
-from tests.clients.serving.conftest import SECRET, USERS, WEIGHT, Shop
+from tests.clients.serving.conftest import PARTS, SECRET, USERS, Shop
 
 BLOCKED_ITEMS = {"i0", "i3", "i4"}
 
@@ -20,7 +20,7 @@ def blocked(item: a.Item) -> bool:
 @pytest.fixture
 def engine(shop: Shop) -> Engine:
     return Engine(
-        lambda: newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT),
+        lambda: newest(shop.platform, shop.folder / "snapshots", parts=PARTS),
         shop.live,
         SECRET,
         blocked_items=tuple(BLOCKED_ITEMS),

@@ -11,17 +11,17 @@ from clients.serving import scores
 from clients.serving.snapshot import write
 from clients.serving.snapshot.build import newest
 from shared.whitening import Whitening
-from tests.clients.serving.conftest import WEIGHT, Shop
+from tests.clients.serving.conftest import PARTS, Shop
 
 
 @pytest.mark.parametrize("length", [1, 2, 6])
 def test_the_parts_are_those_of_the_evaluated_model(shop: Shop, length: int) -> None:
     """Torch's model with the own adapter, and the head with the tuned weights: to 1e-5."""
     platform = shop.platform
-    snapshot = newest(platform, shop.folder / "snapshots", own_weight=WEIGHT)
+    snapshot = newest(platform, shop.folder / "snapshots", parts=PARTS)
     delivered = read_delivered(platform.folder)
     assert delivered is not None
-    own = platform.own_adapter(delivered.adapter, 3, WEIGHT)
+    own = platform.own_adapter(delivered.adapter, 3, PARTS)
     assert any(not np.array_equal(own[name], delivered.adapter[name]) for name in own)
     ground = platform.ground(Whitening.from_arrays(delivered.base))
     scorer = InterestScorer.of(platform.record.model, own, ground)
@@ -40,7 +40,7 @@ def test_the_parts_are_those_of_the_evaluated_model(shop: Shop, length: int) -> 
 
 
 def test_an_empty_history_leaves_popularity(shop: Shop) -> None:
-    snapshot = newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT)
+    snapshot = newest(shop.platform, shop.folder / "snapshots", parts=PARTS)
     found = scores.score(snapshot, np.zeros(0, np.int64), np.arange(60))
     assert not found.shared.any()
     assert not found.together.any()
@@ -55,7 +55,7 @@ def test_the_best_are_what_sorting_all_gives(
 ) -> None:
     """For every user, with and without filters; by lists too, which read all of so few items."""
     monkeypatch.setattr(write, "EXACT_LIMIT", limit)
-    snapshot = newest(shop.platform, shop.folder / str(limit), own_weight=WEIGHT)
+    snapshot = newest(shop.platform, shop.folder / str(limit), parts=PARTS)
     assert snapshot.index.exact == (limit == 60)
     rng = np.random.default_rng(0)
     for user in range(40):
@@ -72,7 +72,7 @@ def test_the_best_are_what_sorting_all_gives(
 
 
 def test_what_an_event_adds_is_what_the_others_leave(shop: Shop) -> None:
-    snapshot = newest(shop.platform, shop.folder / "snapshots", own_weight=WEIGHT)
+    snapshot = newest(shop.platform, shop.folder / "snapshots", parts=PARTS)
     history = shop.platform.sequences[int(np.argmax(shop.platform.sequences.lengths))]
     for row in range(60):
         found = scores.left_out(snapshot, history.astype(np.int64), row)

@@ -29,6 +29,7 @@ from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.start import Served, run
 from clients.stamp import FILES
 from shared.adapters import initial_adapter
+from shared.config.training import Interpolation
 from shared.errors import ConfigError, ConsentError, FedInterestError, UnknownError
 from shared.protocol import AdapterDelivery
 from shared.whitening import fit_whitening
@@ -83,7 +84,9 @@ def served(home: Home) -> Iterator[tuple["subprocess.Popen[str]", ServingClient]
 def made(home: Home) -> Snapshot:
     """A snapshot of what the partner has now, where the service keeps them."""
     folder = home.folder.path / "serving" / "snapshots"
-    return newest(Platform.open(home.folder.platform), folder, own_weight=0.25)
+    return newest(
+        Platform.open(home.folder.platform), folder, parts=Interpolation(shared=1.0, own=0.25)
+    )
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -211,8 +214,9 @@ import io, json, sys
 from pathlib import Path
 from clients.serving.snapshot.make import main
 platform, serving, encoders = map(Path, sys.argv[1:])
-asked = {"platform": str(platform), "folder": str(serving / "snapshots"), "own_weight": 0.0,
-    "kept": str(serving / "newest.json"), "stamp": "", "encoders": str(encoders)}
+asked = {"platform": str(platform), "folder": str(serving / "snapshots"),
+    "parts": {"shared": 1.0, "own": 0.0}, "stamp": "",
+    "kept": str(serving / "newest.json"), "encoders": str(encoders)}
 sys.stdin = io.StringIO(json.dumps(asked))
 opened = []
 def hear(what, said):

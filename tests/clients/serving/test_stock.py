@@ -16,7 +16,7 @@ from clients.serving.snapshot.build import newest
 from clients.serving.snapshot.head import NAME, Head
 from clients.serving.snapshot.snapshot import Snapshot
 from clients.serving.stock import Stock
-from tests.clients.serving.conftest import ITEMS, WEIGHT, WIDTH, deliver, made_platform
+from tests.clients.serving.conftest import ITEMS, PARTS, WIDTH, deliver, made_platform
 
 IDS = st.sampled_from([*(f"i{row}" for row in range(ITEMS)), *(f"n{row}" for row in range(12))])
 
@@ -29,7 +29,7 @@ def empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     deliver(platform, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "EXACT_LIMIT", request.param)
-        snapshot = newest(platform, folder / "s", own_weight=WEIGHT)
+        snapshot = newest(platform, folder / "s", parts=PARTS)
     assert snapshot.index.exact == bool(request.param)
     return Stock.of(snapshot, Head.read(snapshot.folder / NAME))
 

@@ -19,7 +19,7 @@ from clients.serving.texts import completed
 from shared.config.training import ModelSettings
 from shared.encoder import encoder_identity, load_encoder
 from shared.errors import ConfigError, DataError, EncoderError, RunError
-from tests.clients.serving.conftest import WEIGHT, deliver
+from tests.clients.serving.conftest import PARTS, deliver
 from tests.clients.serving.texts_world import engine_of, made_platform, text
 
 EVERY = a.Filters(include_seen=True)
@@ -85,7 +85,7 @@ def test_a_damaged_encoder_is_noticed(encoders: Path, tmp_path: Path, part: str)
 def test_the_head_gives_the_catalogues_own_rows(
     platform: Platform, tmp_path: Path, encoders: Path
 ) -> None:
-    snapshot = newest(platform, tmp_path / "s", own_weight=WEIGHT)
+    snapshot = newest(platform, tmp_path / "s", parts=PARTS)
     assert not np.allclose(snapshot.items, snapshot.vectors, atol=0.01)  # the adapter does much
     items, vectors = Head.read(snapshot.folder / NAME).items(platform.states)
     # a snapshot holds items in half precision

@@ -19,7 +19,7 @@ from shared.catalogue import Catalogue
 from shared.config.training import ModelSettings
 from shared.encoder import encoder_identity, load_encoder
 from shared.events import Sequences
-from tests.clients.serving.conftest import SECRET, WEIGHT, deliver
+from tests.clients.serving.conftest import PARTS, SECRET, deliver
 
 TINY = Path(__file__).resolve().parents[2] / "scenarios" / "tiny_world.py"
 SHELVES, ITEMS, USERS = ("tea", "coffee", "books"), 60, 30
@@ -74,7 +74,7 @@ def made_platform(folder: Path, model: ModelSettings) -> Platform:
 
 
 def snapshots(platform: Platform, folder: Path) -> Callable[[], Snapshot]:
-    return lambda: newest(Platform.open(platform.folder), folder, own_weight=WEIGHT)
+    return lambda: newest(Platform.open(platform.folder), folder, parts=PARTS)
 
 
 def engine_of(

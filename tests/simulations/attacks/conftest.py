@@ -36,6 +36,7 @@ def make(seed: int = 0) -> Victim:
             targets_per_user=8,
             negatives=100,
             temperature=0.1,
+            gce_q=0.1,
             sample_rate=0.5,
             clip_norm=1.0,
             noise_multiplier=1.5,

@@ -33,7 +33,7 @@ def test_what_is_seen_is_the_batchs_gradient(victim: Victim) -> None:
     model = InterestModel(victim.model, victim.width)
     batch = windows(subset(victim.sequences, users), np.arange(2), np.zeros(2), 9)
     everything = torch.arange(len(victim.ground.vectors))
-    losses(model, victim.ground, batch, everything, plan.temperature).sum().backward()
+    losses(model, victim.ground, batch, everything, plan.temperature, plan.gce_q).sum().backward()
     exact = model.block(model.names[0]).lora_B.weight.grad
     assert exact is not None
     error = seen.gradient - exact.double().numpy()

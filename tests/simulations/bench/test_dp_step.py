@@ -18,6 +18,7 @@ PLAN = LocalPlan(
     targets_per_user=4,
     negatives=30,
     temperature=0.1,
+    gce_q=0.1,
     sample_rate=1.0,
     clip_norm=1e3,
     noise_multiplier=1e-9,

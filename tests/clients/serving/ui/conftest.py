@@ -59,7 +59,7 @@ def made_snapshot(folder: Path, **more: str) -> Served:
         more: what it would say beside the id.
     """
     served = Served.at(folder)
-    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
+    made = newest(Platform.open(folder), served.serving / "snapshots", parts=served.parts)
     kept = {"stamp": served._stamp(), "id": made.meta.id, **more}
     write_json(served.serving / "newest.json", kept)
     return served

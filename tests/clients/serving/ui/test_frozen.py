@@ -19,7 +19,7 @@ def test_the_frozen_model_is_not_compared_with_itself(
         path.unlink()
     write_json(tmp_path / "federation.json", FEDERATION)
     served = Served.at(folder)
-    made = newest(Platform.open(folder), served.serving / "snapshots", own_weight=served.own_weight)
+    made = newest(Platform.open(folder), served.serving / "snapshots", parts=served.parts)
     assert made.meta.round == 0
     write_json(served.serving / "newest.json", {"stamp": served._stamp(), "id": made.meta.id})
     site = serve(folder)

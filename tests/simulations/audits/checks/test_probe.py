@@ -35,7 +35,7 @@ def test_gradients_are_those_of_one_user_at_a_time() -> None:
     for user in range(5):
         model = InterestModel(SETTINGS, WIDTH)
         batch = windows(packed(histories), np.array([user]), np.array([0.5]), 5)
-        loss = losses(model, ground(0), batch, torch.arange(ITEMS), PLAN.temperature)[0]
+        loss = losses(model, ground(0), batch, torch.arange(ITEMS), PLAN.temperature, PLAN.gce_q)[0]
         (own,) = torch.autograd.grad(loss, [model.block(TRAINED).lora_B.weight])
         np.testing.assert_allclose(found[user], own.double().numpy().ravel(), atol=1e-6)
 

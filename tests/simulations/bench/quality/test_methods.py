@@ -104,7 +104,7 @@ def test_a_step_is_the_gradient_of_the_mean_loss(parts: tuple[str, ...]) -> None
     drawn = draw_negatives(ITEMS, 9, secret().stream("negatives", 0))
     batch = windows(of.sequences, users, coins[users], 4)
     losses(
-        whole, of.ground, batch, torch.from_numpy(drawn), own.training.temperature
+        whole, of.ground, batch, torch.from_numpy(drawn), own.training.temperature, 0.0
     ).sum().backward()
     gradient = whole.block(whole.names[0]).lora_B.weight.grad
     assert gradient is not None
@@ -158,7 +158,7 @@ def loss_under(weight: NDArray[np.float32], of: Member, own: FederationSettings)
     model = scorer_of(weight, own, of.ground).model
     users = np.arange(20)
     batch = windows(of.sequences, users, np.zeros(20), 7)
-    return float(losses(model, of.ground, batch, torch.arange(ITEMS), 0.1).sum().detach())
+    return float(losses(model, of.ground, batch, torch.arange(ITEMS), 0.1, 0.0).sum().detach())
 
 
 def test_fedsvd_keeps_the_product_and_straightens_a() -> None:
