@@ -1,6 +1,6 @@
 """Does a round start from what has left the platform, and from nothing else of it?
 
-A platform's own model is the shared adapter plus a part of its earlier updates
+A platform's own model is a part of the shared adapter and a part of its earlier updates
 (`clients.released`).  Those are free to use because they have been clipped, noised and sent.  The
 same sums before the noise would be private data that every later round is computed from.
 
