@@ -12,10 +12,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.rounds.strategy import InterestStrategy
 from shared.config.federation import FEDERATION, PublicSettings, run_values
-from shared.config.training import OWN, SHARED
 from shared.errors import ConfigError, ProtocolError, RunError
 from shared.files import sha256
-from shared.records import Scalar
 from shared.transparency.keys import PublicKey
 
 MEMBERS = "members.json"
@@ -48,7 +46,6 @@ def train(folder: Path, grid: Grid) -> None:
     strategy = InterestStrategy(
         settings,
         folder,
-        constants=public_constants(settings),
         settings_sha256=settings_sha256(settings),
         keys=enrolled_keys(folder, settings),
     )
@@ -90,28 +87,6 @@ def enrolled_keys(folder: Path, settings: PublicSettings) -> dict[str, str]:
             where=str(path),
             remedy="Restore the file, or start a new run.",
         ) from error
-
-
-def public_constants(settings: PublicSettings) -> dict[str, Scalar]:
-    """What every platform is told about how to train.  The noise is the platform's own affair."""
-    model, privacy, training = settings.model, settings.privacy, settings.training
-    population = sum(platform.population or 0 for platform in settings.platforms.values())
-    parts = {name: settings.interpolation(name) for name in settings.platforms}
-    return {
-        "steps": privacy.steps_per_round,
-        "sample_rate": privacy.sample_rate,
-        "clip_norm": privacy.clip_norm,
-        "private": privacy.private,
-        "total_rounds": training.rounds,
-        "learning_rate": training.rate(population),
-        "targets_per_user": training.targets_per_user,
-        "negatives": training.negatives,
-        "temperature": training.temperature,
-        "gce_q": training.gce_q,
-        **model.constants(),
-        SHARED: next(iter(parts.values())).shared,
-        **{f"{OWN}{name}": part.own for name, part in parts.items()},
-    }
 
 
 def settings_sha256(settings: PublicSettings) -> str:

@@ -26,6 +26,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from server.rounds import checkpoint as checkpoints
 from server.rounds.aggregation import Adapter, ServerOptimiser, State, mean_update
 from server.rounds.checkpoint import Checkpoint, Spending
+from server.rounds.constants import constants_of
 from server.rounds.delivery import deliver
 from server.rounds.log import Event, RoundLog, tell
 from server.rounds.record import Record, known_keys
@@ -53,7 +54,6 @@ class InterestStrategy(Strategy):
         settings: the federation's.
         folder: holds `checkpoints/`, `rounds.jsonl` and `record/`; training resumes from what is
             there.
-        constants: what every TrainRequest carries as its settings.
         settings_sha256: a checkpoint of other settings is refused.
         keys: platform -> the public key it was enrolled with; without one, the first key that a
             platform shows in this run is its key.
@@ -64,11 +64,10 @@ class InterestStrategy(Strategy):
         settings: PublicSettings,
         folder: Path,
         *,
-        constants: dict[str, int | float | str | bool],
         settings_sha256: str,
         keys: Mapping[str, str] | None = None,
     ) -> None:
-        self.settings, self.constants = settings, constants
+        self.settings = settings
         self.enrolled = dict(keys or {})
         self.settings_sha256 = settings_sha256
         self.folder = folder / "checkpoints"
@@ -170,16 +169,21 @@ class InterestStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The round's request, to every platform that has not given its final answer yet."""
+        """The round's request, to every platform that has not given its final answer yet.
+
+        Args:
+            config: the request's settings; where it is empty the federation's (`constants_of`).
+        """
         names = list(arrays.keys())
+        version = self._version(server_round)
         decoded = from_array_record(arrays, np.float32, names, "adapter")
         request = TrainRequest(
             round=server_round,
             adapter={name: value.astype(np.float32) for name, value in decoded.items()},
             trained=trained_in(names, server_round),
             base=self.state.base,
-            settings=dict(config),  # type: ignore[arg-type]
-            protocol_version=self._version(server_round),
+            settings=dict(config) or constants_of(self.settings, version),  # type: ignore[arg-type]
+            protocol_version=version,
         )
         if self._round is None or self._round.request.digest != request.digest:
             limit = self.settings.server.max_update_norm
@@ -254,7 +258,7 @@ class InterestStrategy(Strategy):
         """
         result = Result()
         result.arrays = arrays = initial_arrays
-        config = ConfigRecord(dict(self.constants)) if train_config is None else train_config
+        config = train_config or ConfigRecord()
         for round_ in range(self.state.round + 1, num_rounds + 1):
             begun = time.monotonic()
             arrays, metrics = self._one_round(grid, round_, arrays, config, timeout)

@@ -136,7 +136,7 @@ def train(
 
 @torch.no_grad()
 def user_losses(victim: Victim, model: InterestModel) -> NDArray[np.float64]:
-    """(U,) mean loss of each user's whole history, told from the whole catalogue."""
+    """(U,) mean cross-entropy of each user's whole history, told from the whole catalogue."""
     sequences, everything = victim.sequences, torch.arange(len(victim.ground.vectors))
     longest = max(2, int(sequences.lengths.max(initial=0)))
     found = []
@@ -144,8 +144,7 @@ def user_losses(victim: Victim, model: InterestModel) -> NDArray[np.float64]:
         users = np.arange(start, min(start + _AT_ONCE, len(sequences)))
         batch = windows(sequences, users, np.zeros(len(users)), longest)
         found.append(
-            losses(
-                model, victim.ground, batch, everything, victim.plan.temperature, victim.plan.gce_q
-            )
+            # log-likelihoods: the attacker's choice, whatever the model was trained by
+            losses(model, victim.ground, batch, everything, victim.plan.temperature, 0.0)
         )
     return torch.cat(found).double().numpy()

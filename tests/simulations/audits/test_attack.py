@@ -35,7 +35,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.federation(
         tmp_path_factory.mktemp("attack") / "federation",
         ("rank = 8", "rank = 32"),
-        ("rounds = 4", "rounds = 8\nlearning_rate = 20.0"),
+        ("rounds = 4", "rounds = 8\nlearning_rate = 20.0\ngce_q = 0.0"),
     )
 
 
