@@ -92,7 +92,8 @@ def canary(
     """Train with canary users, and bound epsilon from below by what they show."""
 
     def work() -> tuple[dict[str, Any], Callable[..., None]]:
-        from simulations.audits.canary import render, run_canary_audit
+        from simulations.audits.canary import run_canary_audit
+        from simulations.audits.canary_result import render
 
         return (
             run_canary_audit(

@@ -16,7 +16,7 @@ from shared.privacy import clipping
 from shared.privacy.auditing.bounds import NAMES
 from shared.privacy.noise import NoiseSource, noised
 from shared.progress import Progress
-from simulations.audits import canary
+from simulations.audits import canary, canary_result
 from simulations.prepare import prepare
 from simulations.recipes import load_recipe
 from simulations.run import RunPlan, begin, write_settings
@@ -108,7 +108,7 @@ def test_the_result_is_plain_json_with_curves_that_can_be_drawn(result: dict[str
 
 def test_people_can_read_it(result: dict[str, Any]) -> None:
     shown = io.StringIO()
-    canary.render(result, Console(file=shown, width=120))
+    canary_result.render(result, Console(file=shown, width=120))
     for words in ("shop: 100 canaries", "proven", "Gaussian, coins unknown", "ok: no more was"):
         assert words in shown.getvalue()
 
@@ -128,7 +128,7 @@ def test_noise_at_half_is_found_and_named(
     assert finding["confidence"] == 0.9999
     assert any(why.startswith("the noise is 0.") for why in finding["looks_like"])
     shown = io.StringIO()
-    canary.render(found, Console(file=shown, width=120))
+    canary_result.render(found, Console(file=shown, width=120))
     assert "FOUND: more was learned than promised" in shown.getvalue()
     assert "ok:" not in shown.getvalue()
 
