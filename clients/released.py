@@ -114,9 +114,9 @@ class Released:
 def interpolated(adapter: Adapter, total: Adapter, parts: Interpolation) -> Adapter:
     """`parts.shared` of the shared adapter and `parts.own` of the sum of a platform's releases.
 
-    Who has released nothing, or is told to add nothing of it, has the shared adapter.
+    Who has released nothing has the shared adapter.
     """
-    if not (total and parts.own):
+    if not total:
         return adapter
     own = {name: np.float32(parts.shared) * value for name, value in adapter.items()}
     for name, value in total.items():
