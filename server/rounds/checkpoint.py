@@ -175,7 +175,8 @@ def latest(folder: Path, *, settings_sha256: str | None = None) -> Checkpoint | 
                 expected=f"a run with settings {settings_sha256[:12]}",
                 got=f"one with {checkpoint.settings_sha256[:12]}",
                 where=str(path_of(folder, round_)),
-                remedy="Resume with the settings the run began with, or start a new run folder.",
+                remedy="Resume with the settings the run began with, and with the version of "
+                "fedinterest it began with: another may know more settings. Or start a new run folder.",
             )
         return checkpoint
     if found:
