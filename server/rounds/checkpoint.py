@@ -176,7 +176,7 @@ def latest(folder: Path, *, settings_sha256: str | None = None) -> Checkpoint | 
                 got=f"one with {checkpoint.settings_sha256[:12]}",
                 where=str(path_of(folder, round_)),
                 remedy="Resume with the settings the run began with, and with the version of "
-                "fedinterest it began with: another may know more settings. Or start a new run folder.",
+                "fedinterest it began with (another may know more settings), or start a new folder.",
             )
         return checkpoint
     if found:
