@@ -175,8 +175,8 @@ def latest(folder: Path, *, settings_sha256: str | None = None) -> Checkpoint | 
                 expected=f"a run with settings {settings_sha256[:12]}",
                 got=f"one with {checkpoint.settings_sha256[:12]}",
                 where=str(path_of(folder, round_)),
-                remedy="Resume with the settings the run began with, and with the version of "
-                "fedinterest it began with (another may know more settings), or start a new folder.",
+                remedy="Resume with the settings and the version of fedinterest that the run began "
+                "with (another version may know more settings), or start a new run folder.",
             )
         return checkpoint
     if found:
