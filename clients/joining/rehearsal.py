@@ -20,7 +20,7 @@ from shared.files import write_json
 from shared.model import trained_in
 from shared.privacy.ledger import read_ledger
 from shared.protocol import TrainReply, TrainRequest
-from shared.records import Scalar, size_in_bytes
+from shared.records import size_in_bytes
 from shared.whitening import fit_whitening
 
 
@@ -43,24 +43,6 @@ class Rehearsed:
     peak_mib: float
 
 
-def constants(federation: PublicSettings, population: int) -> dict[str, Scalar]:
-    """What a coordinator tells a platform about how to train, as far as one platform knows it."""
-    privacy, training = federation.privacy, federation.training
-    return {
-        "steps": privacy.steps_per_round,
-        "sample_rate": privacy.sample_rate,
-        "clip_norm": privacy.clip_norm,
-        "private": privacy.private,
-        "total_rounds": training.rounds,
-        "learning_rate": training.rate(population),
-        "targets_per_user": training.targets_per_user,
-        "negatives": training.negatives,
-        "temperature": training.temperature,
-        "gce_q": training.gce_q,
-        **federation.model.constants(),
-    }
-
-
 def request_for(platform: Platform, federation: PublicSettings) -> TrainRequest:
     """A first round's request, as if this were the only platform.
 
@@ -74,7 +56,7 @@ def request_for(platform: Platform, federation: PublicSettings) -> TrainRequest:
         adapter=adapter,
         trained=trained_in(list(adapter), 1),
         base=whitening.to_arrays(),
-        settings=constants(federation, platform.record.population),
+        settings=federation.constants(platform.record.population),
     )
 
 

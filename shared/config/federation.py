@@ -72,6 +72,27 @@ class PublicSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
 
+    def constants(self, population: int) -> dict[str, int | float | str | bool]:
+        """What every platform is told about how to train, as scalars of a train request.
+
+        Args:
+            population: declared users of all who train together.
+        """
+        privacy, training = self.privacy, self.training
+        return {
+            "steps": privacy.steps_per_round,
+            "sample_rate": privacy.sample_rate,
+            "clip_norm": privacy.clip_norm,
+            "private": privacy.private,
+            "total_rounds": training.rounds,
+            "learning_rate": training.rate(population),
+            "targets_per_user": training.targets_per_user,
+            "negatives": training.negatives,
+            "temperature": training.temperature,
+            "gce_q": training.gce_q,
+            **self.model.constants(),
+        }
+
     def interpolation(self, name: str) -> Interpolation:
         """What platform `name`'s own model is made of: the shared adapter and its own releases.
 
